@@ -1,0 +1,168 @@
+"""What a run asks for, cut out of the user's graph: a pure function of feeds and variables.
+
+    feeds, values of variables  -->  fetches, new values of variables  (+ ordered effects)
+
+Passes are functions Program -> Program. Nodes are interned: equal nodes are one object. Leaves are
+`feed` nodes (attribute `index`), `state` nodes (attribute `variable`) and `constant` nodes.
+Every node remembers the definitions it came from in `origins`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .build import building, infer
+from .graph import Location
+from .node import Attrs, Node, Region, Tensor, topological
+from .op import Op
+from .types import Constraint, SizeRules, TensorType
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a node of a Program came from: the name and line of a definition."""
+
+    name: str
+    location: Location
+    op: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.op}) at {self.location}"
+
+
+class Interner:
+    """Makes nodes of a Program; equal ones are one object. Passes share their Program's."""
+
+    def __init__(self) -> None:
+        self.origins: dict[Node, tuple[Origin, ...]] = {}
+        self.constraints: list[tuple[Constraint, tuple[Origin, ...]]] = []
+        self._nodes: dict[Any, Node] = {}
+        self._origin: tuple[Origin, ...] = ()
+
+    @contextmanager
+    def for_origin(self, origin: tuple[Origin, ...]):
+        """New nodes made inside come from `origin`."""
+        saved, self._origin = self._origin, origin
+        try:
+            with building(self):
+                yield
+        finally:
+            self._origin = saved
+
+    def create(self, op: Op, inputs: tuple[Tensor, ...], attrs: Attrs,
+               regions: tuple[Region, ...] = (), name: str | None = None,
+               serial: int = 0, controls: tuple[Node, ...] = (),
+               types: tuple[TensorType, ...] | None = None) -> Node:
+        """The node for these, made on first use. `types` skips the type rule (rebuilding)."""
+        key = (op, inputs, attrs, regions, serial, controls, types if not inputs else None)
+        node = self._nodes.get(key)
+        if node is None:
+            if types is None:
+                rules = SizeRules()
+                types = infer(op, inputs, attrs, regions, rules)
+                self.constraints.extend((c, self._origin) for c in rules.constraints)
+            node = Node(op, inputs, attrs, types, regions, controls, serial)
+            self._nodes[key] = node
+            self.origins[node] = self._origin
+        elif not self.origins[node] and self._origin:
+            self.origins[node] = self._origin
+        return node
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A pure, interned graph with everything it computes.
+
+    feeds:    tensors of `feed` nodes, in order
+    fetches:  tensors to return, in order
+    updates:  variable -> the tensor that is its value after the run
+    effects:  nodes that run for what they do (assert, print, host calls), in order
+    """
+
+    feeds: tuple[Tensor, ...]
+    fetches: tuple[Tensor, ...]
+    updates: Mapping[Any, Tensor]
+    effects: tuple[Node, ...]
+    interner: Interner = field(repr=False)
+    # Sizes that a run must find equal, with the definitions that need it.
+    constraints: tuple[tuple[Constraint, tuple[Origin, ...]], ...] = ()
+
+    def roots(self) -> list[Tensor]:
+        return [*self.fetches, *self.updates.values()]
+
+    def nodes(self) -> list[Node]:
+        """Every node that is needed, inputs before users (feeds nothing reads are left out)."""
+        return topological([*(t.node for t in self.roots()), *self.effects])
+
+    def users(self) -> dict[Tensor, list[Node]]:
+        """For every tensor the nodes that read it, once for each input position."""
+        result: dict[Tensor, list[Node]] = {}
+        for node in self.nodes():
+            for output in node.outputs:
+                result.setdefault(output, [])
+            for tensor in node.inputs:
+                result.setdefault(tensor, []).append(node)
+        return result
+
+    def states(self) -> list[Tensor]:
+        """The `state` leaves that are read, in first-use order."""
+        return [n.outputs[0] for n in self.nodes() if n.op.name == "state"]
+
+    def origin(self, node: Node) -> tuple[Origin, ...]:
+        return self.interner.origins.get(node, ())
+
+    def rewrite(self, rule: Callable[[Node], Sequence[Tensor | None] | Tensor | None]) -> Program:
+        """Applies `rule` once to every node, inputs first.
+
+        The rule sees the node with its inputs already rewritten, and returns None (keep it), a
+        Tensor (replaces a node with one output), or a sequence with a Tensor or None for each
+        output. Nodes the rule makes take over the node's origin. Returns `self` if nothing changed.
+        """
+        interner = self.interner
+        mapped: dict[Tensor, Tensor] = {}
+        nodes: dict[Node, Node] = {}
+        changed = False
+        for node in self.nodes():
+            inputs = tuple(mapped[t] for t in node.inputs)
+            controls = tuple(nodes[c] for c in node.controls)
+            new = node
+            if inputs != node.inputs or controls != node.controls:
+                with interner.for_origin(self.origin(node)):
+                    new = interner.create(node.op, inputs, node.attrs, node.regions,
+                                          serial=node.serial, controls=controls)
+            with interner.for_origin(self.origin(node)):
+                result = rule(new)
+            outputs: Sequence[Tensor | None]
+            if result is None:
+                outputs = new.outputs
+            elif isinstance(result, Tensor):
+                outputs = (result,)
+            else:
+                outputs = result
+            nodes[node] = new
+            for old, output, kept in zip(node.outputs, outputs, new.outputs, strict=True):
+                mapped[old] = output if output is not None else kept
+                changed = changed or mapped[old] is not old
+        if not changed:
+            return self
+        return replace(
+            self,
+            fetches=tuple(mapped[t] for t in self.fetches),
+            updates={variable: mapped[t] for variable, t in self.updates.items()},
+            effects=tuple(nodes[e] for e in self.effects),
+        )
+
+
+def consumers(nodes: Iterable[Node]) -> dict[Node, list[Node]]:
+    """For every node the nodes that read any of its outputs, without repetition."""
+    result: dict[Node, dict[Node, None]] = {}
+    for node in nodes:
+        result.setdefault(node, {})
+        for tensor in node.inputs:
+            result.setdefault(tensor.node, {})[node] = None
+        for control in node.controls:
+            result.setdefault(control, {})[node] = None
+    return {node: list(users) for node, users in result.items()}

@@ -1,0 +1,1 @@
+"""The Loop IR: one kernel as loops, loads, stores and expressions."""

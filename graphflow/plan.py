@@ -1,0 +1,128 @@
+"""Plan: launches in order, the buffers they use, and what a run needs to know around them.
+
+Text form (`.gfp`): a table of launches (kernel, reads, writes) and one of buffers (bytes, life,
+offset), printed by `str(plan)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .dtypes import DType
+from .loop.nodes import Kernel
+from .sizes import Dim, Shape
+
+# Where a buffer lives:
+FEED, CONSTANT, STATE_IN, STATE_OUT, OUTPUT, ARENA = (
+    "feed", "constant", "state_in", "state_out", "output", "arena")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PlanBuffer:
+    """One buffer of a step. `id` indexes `frame->pointers`.
+
+    place: feed | constant | state_in | state_out | output | arena
+    index: which feed, constant, state or output it is (0 for the arena)
+    bytes: its size, a number or a Size
+    first, last: launches (inclusive) between which an arena buffer must keep its contents
+    offset: in the arena, where all sizes are static; else -1, and the runtime assigns it
+    """
+
+    id: int
+    name: str
+    dtype: DType
+    shape: Shape
+    place: str
+    index: int
+    bytes: Dim
+    first: int = 0
+    last: int = 0
+    offset: int = -1
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel call, or one host call (`kernel` None, `call` its number)."""
+
+    kernel: Kernel | None
+    buffers: tuple[int, ...]  # PlanBuffer ids, in the order of the kernel's parameters
+    nodes: tuple[Any, ...] = ()  # the Program nodes it computes, for reports
+    fallible: bool = False
+    call: int = -1
+    note: str = ""  # why it is a launch of its own
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a run-time check stands: the text of its message with {0} and {1} for its values."""
+
+    message: str
+    origins: tuple[Any, ...]
+    error: str = "InvalidArgumentError"
+    # Buffers whose contents belong to the message (the data of a failed assertion).
+    buffers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class State:
+    """A variable the step reads or writes. Ids are -1 where it does not."""
+
+    variable: Any
+    read: int = -1
+    write: int = -1
+    in_place: bool = False
+    dtype: DType | None = None
+    shape: Shape = ()
+
+
+@dataclass(frozen=True)
+class HostCall:
+    """A Python function called by the step with some buffers to read and some to write."""
+
+    function: Any
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Output:
+    """A fetched value: where it comes from. `place` is output | state_in | state_out | feed |
+    constant; `buffer` the PlanBuffer id."""
+
+    place: str
+    buffer: int
+    dtype: DType
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Plan:
+    launches: tuple[Launch, ...]
+    buffers: tuple[PlanBuffer, ...]
+    feeds: tuple[int, ...] = ()
+    constants: tuple[tuple[int, Any], ...] = ()  # (buffer id, FrozenArray)
+    states: tuple[State, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    sites: tuple[Site, ...] = ()
+    calls: tuple[HostCall, ...] = ()
+    # First launch that writes state in place; nothing at or after it can fail or be interrupted.
+    commit: int = 0
+    arena_bytes: int | None = None  # static plans only
+    arena_lower_bound: int | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def values(self) -> tuple[Dim, ...]:
+        """Every symbolic size the runtime or the step reads: the slots of `gf_sizes`, in order."""
+        from .sizes import Size
+
+        slots: dict[Any, None] = {}
+        for buffer in self.buffers:
+            for dim in (*buffer.shape, buffer.bytes):
+                if isinstance(dim, Size):
+                    slots[dim] = None
+        for launch in self.launches:
+            if launch.kernel is not None:
+                for size in launch.kernel.sizes():
+                    slots[size] = None
+        return tuple(slots)

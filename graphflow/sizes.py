@@ -1,0 +1,379 @@
+"""Symbolic sizes: canonical integer expressions over the unknown dimensions of a graph.
+
+A dimension (`Dim`) is an `int`, or a `Size` where it depends on a symbol. A `Size` is a sum of
+products of atoms with integer coefficients, kept sorted, so that equal expressions are equal
+objects in value and hash. Atoms are
+
+    Symbol(name, serial)        the size of a `None` dimension
+    FloorDiv(a, b)              floor(a / b), where the division is not known to be exact
+    Maximum(a, b), Minimum(a, b)
+
+Text form, which `parse_size` reads back:  n   2*n+1   n*m   (n-1)//2   max(n,1)
+Every symbol stands for a non-negative number.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import total_ordering
+from itertools import count
+from typing import Union
+
+_serials = count()
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """The size of a dimension that is known only when a run binds it."""
+
+    name: str
+    serial: int
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class FloorDiv:
+    numerator: Dim
+    denominator: Dim
+
+    def __str__(self) -> str:
+        return f"{_group(self.numerator)}//{_group(self.denominator)}"
+
+
+@dataclass(frozen=True)
+class Maximum:
+    a: Dim
+    b: Dim
+
+    def __str__(self) -> str:
+        return f"max({self.a},{self.b})"
+
+
+@dataclass(frozen=True)
+class Minimum:
+    a: Dim
+    b: Dim
+
+    def __str__(self) -> str:
+        return f"min({self.a},{self.b})"
+
+
+Atom = Union[Symbol, FloorDiv, Maximum, Minimum]
+Monomial = tuple[Atom, ...]
+
+
+def _group(value: Dim) -> str:
+    text = str(value)
+    return text if text.isidentifier() or text.isdigit() else f"({text})"
+
+
+def _atom_key(atom: Atom):
+    return (type(atom).__name__ != "Symbol", str(atom), getattr(atom, "serial", 0))
+
+
+@total_ordering
+class Size:
+    """A sum of products of atoms; immutable, canonical, never a plain integer."""
+
+    __slots__ = ("terms", "_hash")
+
+    def __init__(self, terms: tuple[tuple[Monomial, int], ...]):
+        self.terms = terms
+        self._hash = hash(terms)
+
+    @staticmethod
+    def of(atom: Atom) -> Size:
+        return Size((((atom,), 1),))
+
+    def __eq__(self, other) -> bool:
+        return self is other or (isinstance(other, Size) and self.terms == other.terms)
+
+    def __lt__(self, other) -> bool:
+        raise TypeError(f"the size {self} is not known yet, so it cannot be compared with {other}")
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"the size {self} is not known yet, so it has no truth value")
+
+    def __add__(self, other: Dim) -> Dim:
+        return _combine(self, other, 1)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Dim) -> Dim:
+        return _combine(self, other, -1)
+
+    def __rsub__(self, other: Dim) -> Dim:
+        return _combine(self * -1, other, 1)
+
+    def __neg__(self) -> Dim:
+        return self * -1
+
+    def __mul__(self, other: Dim) -> Dim:
+        return multiply(self, other)
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Dim) -> Dim:
+        return floordiv(self, other)
+
+    def __rfloordiv__(self, other: Dim) -> Dim:
+        return floordiv(other, self)
+
+    def __mod__(self, other: Dim) -> Dim:
+        return self - multiply(floordiv(self, other), other)
+
+    def __str__(self) -> str:
+        parts = []
+        for monomial, coefficient in self.terms:
+            factors = "*".join(
+                f"({atom})" if isinstance(atom, FloorDiv) else str(atom) for atom in monomial
+            )
+            if not factors:
+                text = str(abs(coefficient))
+            elif abs(coefficient) == 1:
+                text = factors
+            else:
+                text = f"{abs(coefficient)}*{factors}"
+            parts.append(("-" if coefficient < 0 else "+" if parts else "") + text)
+        text = "".join(parts)
+        only = self.terms[0]
+        if len(self.terms) == 1 and only[1] == 1 and len(only[0]) == 1:
+            return str(only[0][0])
+        return text
+
+    __repr__ = __str__
+
+
+Dim = Union[int, Size]
+Shape = tuple[Dim, ...]
+
+
+def symbol(name: str) -> Size:
+    """A new unknown size, distinct from every other one even if the name is taken."""
+    return Size.of(Symbol(name, next(_serials)))
+
+
+def _terms(value: Dim) -> dict[Monomial, int]:
+    if isinstance(value, Size):
+        return dict(value.terms)
+    return {(): int(value)} if value else {}
+
+
+def _from_terms(terms: Mapping[Monomial, int]) -> Dim:
+    kept = [(monomial, c) for monomial, c in terms.items() if c]
+    if not kept:
+        return 0
+    if len(kept) == 1 and not kept[0][0]:
+        return kept[0][1]
+    kept.sort(key=lambda term: (not term[0], [_atom_key(atom) for atom in term[0]]))
+    return Size(tuple(kept))
+
+
+def _combine(a: Dim, b: Dim, sign: int) -> Dim:
+    terms = _terms(a)
+    for monomial, coefficient in _terms(b).items():
+        terms[monomial] = terms.get(monomial, 0) + sign * coefficient
+    return _from_terms(terms)
+
+
+def multiply(a: Dim, b: Dim) -> Dim:
+    if not isinstance(a, Size) and not isinstance(b, Size):
+        return a * b
+    terms: dict[Monomial, int] = {}
+    for left, x in _terms(a).items():
+        for right, y in _terms(b).items():
+            monomial = tuple(sorted(left + right, key=_atom_key))
+            terms[monomial] = terms.get(monomial, 0) + x * y
+    return _from_terms(terms)
+
+
+def product(dims) -> Dim:
+    """The number of elements of a shape."""
+    result: Dim = 1
+    for dim in dims:
+        result = multiply(result, dim)
+    return result
+
+
+def exact_quotient(a: Dim, b: Dim) -> Dim | None:
+    """a / b where that is a size for every value of the symbols, else None."""
+    if a == b:
+        return 1
+    if isinstance(b, int):
+        if b == 0:
+            return None
+        terms = _terms(a)
+        if any(c % b for c in terms.values()):
+            return None
+        return _from_terms({monomial: c // b for monomial, c in terms.items()})
+    if isinstance(a, int):
+        return 0 if a == 0 else None
+    # Polynomial long division by the leading term of b.
+    lead, lead_coefficient = b.terms[0]
+    quotient: Dim = 0
+    rest: Dim = a
+    for _ in range(len(a.terms) + 8):
+        if not isinstance(rest, Size):
+            return quotient if rest == 0 else None
+        for monomial, coefficient in rest.terms:
+            left = list(monomial)
+            if coefficient % lead_coefficient == 0 and all(_take(left, atom) for atom in lead):
+                step = _from_terms({tuple(left): coefficient // lead_coefficient})
+                quotient = _combine(quotient, step, 1)
+                rest = _combine(rest, multiply(step, b), -1)
+                break
+        else:
+            return None
+    return None
+
+
+def _take(atoms: list[Atom], atom: Atom) -> bool:
+    if atom in atoms:
+        atoms.remove(atom)
+        return True
+    return False
+
+
+def floordiv(a: Dim, b: Dim) -> Dim:
+    if isinstance(a, int) and isinstance(b, int):
+        return a // b
+    exact = exact_quotient(a, b)
+    return exact if exact is not None else Size.of(FloorDiv(a, b))
+
+
+def ceildiv(a: Dim, b: Dim) -> Dim:
+    return floordiv(a + b - 1, b)
+
+
+def is_nonnegative(value: Dim) -> bool:
+    """Whether the value is known to be >= 0 for all values of its symbols."""
+    if isinstance(value, int):
+        return value >= 0
+    return all(c >= 0 and all(map(_atom_nonnegative, m)) for m, c in value.terms)
+
+
+def _atom_nonnegative(atom: Atom) -> bool:
+    if isinstance(atom, Symbol):
+        return True
+    if isinstance(atom, FloorDiv):
+        return is_nonnegative(atom.numerator) and is_nonnegative(atom.denominator)
+    if isinstance(atom, Maximum):
+        return is_nonnegative(atom.a) or is_nonnegative(atom.b)
+    return is_nonnegative(atom.a) and is_nonnegative(atom.b)
+
+
+def maximum(a: Dim, b: Dim) -> Dim:
+    if isinstance(a, int) and isinstance(b, int):
+        return max(a, b)
+    if is_nonnegative(a - b):
+        return a
+    if is_nonnegative(b - a):
+        return b
+    first, second = sorted((a, b), key=str)
+    return Size.of(Maximum(first, second))
+
+
+def minimum(a: Dim, b: Dim) -> Dim:
+    if isinstance(a, int) and isinstance(b, int):
+        return min(a, b)
+    if is_nonnegative(a - b):
+        return b
+    if is_nonnegative(b - a):
+        return a
+    first, second = sorted((a, b), key=str)
+    return Size.of(Minimum(first, second))
+
+
+def symbols_of(value) -> Iterator[Symbol]:
+    """The symbols in a size, in the order of its text; shapes and other nests are searched too."""
+    if isinstance(value, Size):
+        for monomial, _ in value.terms:
+            for atom in monomial:
+                if isinstance(atom, Symbol):
+                    yield atom
+                else:
+                    yield from symbols_of(tuple(vars(atom).values()))
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from symbols_of(item)
+
+
+def _rebuild(value: Dim, leaf: Callable[[Symbol], Dim]) -> Dim:
+    if not isinstance(value, Size):
+        return value
+    total: Dim = 0
+    for monomial, coefficient in value.terms:
+        term: Dim = coefficient
+        for atom in monomial:
+            if isinstance(atom, Symbol):
+                factor = leaf(atom)
+            elif isinstance(atom, FloorDiv):
+                factor = floordiv(_rebuild(atom.numerator, leaf), _rebuild(atom.denominator, leaf))
+            elif isinstance(atom, Maximum):
+                factor = maximum(_rebuild(atom.a, leaf), _rebuild(atom.b, leaf))
+            else:
+                factor = minimum(_rebuild(atom.a, leaf), _rebuild(atom.b, leaf))
+            term = multiply(term, factor)
+        total = _combine(total, term, 1)
+    return total
+
+
+def substitute(value, replacements: Mapping[Symbol, Dim]):
+    """`value` (a Dim, or a nest of tuples of anything) with symbols replaced."""
+    if isinstance(value, Size):
+        return _rebuild(value, lambda s: replacements.get(s, Size.of(s)))
+    if isinstance(value, tuple):
+        items = tuple(substitute(item, replacements) for item in value)
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        return type(value)(*items) if hasattr(value, "_fields") else items
+    return value
+
+
+def evaluate(value: Dim, bindings: Mapping[Symbol, int]) -> int:
+    """The number a size stands for, given one for each of its symbols."""
+    result = _rebuild(value, lambda s: bindings[s])
+    assert isinstance(result, int)
+    return result
+
+
+def parse_size(text: str, symbols: Callable[[str], Dim]) -> Dim:
+    """Reads the text form back; `symbols` gives the size a name stands for.
+
+    Raises ValueError for anything that is not a size.
+    """
+
+    def read(node) -> Dim:
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            return node.value
+        if isinstance(node, ast.Name):
+            return symbols(node.id)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return 0 - read(node.operand)
+        if isinstance(node, ast.BinOp):
+            a, b = read(node.left), read(node.right)
+            if isinstance(node.op, ast.Add):
+                return a + b
+            if isinstance(node.op, ast.Sub):
+                return a - b
+            if isinstance(node.op, ast.Mult):
+                return multiply(a, b)
+            if isinstance(node.op, ast.FloorDiv):
+                return floordiv(a, b)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 2:
+            function = {"max": maximum, "min": minimum}.get(node.func.id)
+            if function is not None:
+                return function(read(node.args[0]), read(node.args[1]))
+        raise ValueError(f"not a size: {text!r}")
+
+    try:
+        return read(ast.parse(text, mode="eval").body)
+    except SyntaxError as error:
+        raise ValueError(f"not a size: {text!r}") from error
