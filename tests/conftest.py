@@ -1,0 +1,27 @@
+"""Rules every test runs under."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def fresh_graph():
+    """Each test defines into its own default graph."""
+    from graphflow.ir import graph
+
+    graph.reset_default_graph()
+    yield
+    graph._stack.sessions.clear()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where skips are forbidden, a skipped test is a failed one."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and os.environ.get("GRAPHFLOW_TEST_NO_SKIPS") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skips are forbidden here: {report.longrepr}"
