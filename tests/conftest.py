@@ -22,6 +22,10 @@ def pytest_runtest_makereport(item, call):
     """Where skips are forbidden, a skipped test is a failed one."""
     outcome = yield
     report = outcome.get_result()
-    if report.skipped and os.environ.get("GRAPHFLOW_TEST_NO_SKIPS") and not hasattr(report, "wasxfail"):
+    if (
+        report.skipped
+        and os.environ.get("GRAPHFLOW_TEST_NO_SKIPS")
+        and not hasattr(report, "wasxfail")
+    ):
         report.outcome = "failed"
         report.longrepr = f"skips are forbidden here: {report.longrepr}"

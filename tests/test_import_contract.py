@@ -72,7 +72,8 @@ def test_only_knobs_reads_the_environment():
     readers = [
         str(path.relative_to(ROOT))
         for path in modules()
-        if path.name != "knobs.py" and ("os.environ" in path.read_text() or "getenv" in path.read_text())
+        if path.name != "knobs.py"
+        and ("os.environ" in path.read_text() or "getenv" in path.read_text())
     ]
     assert readers == []
 
@@ -81,6 +82,7 @@ def test_only_runtime_imports_the_native_module():
     users = [
         str(path.relative_to(ROOT))
         for path in modules()
-        if path.name != "runtime.py" and any(other == "_native" for _, other in imported_rooms(path))
+        if path.name != "runtime.py"
+        and any(other == "_native" for _, other in imported_rooms(path))
     ]
     assert users == []

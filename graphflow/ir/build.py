@@ -53,8 +53,13 @@ def current_builder() -> Builder:
     return get_default_graph()
 
 
-def build(op: Op, inputs: Sequence, attrs: Mapping[str, Any], name: str | None = None,
-          regions: tuple[Region, ...] = ()):
+def build(
+    op: Op,
+    inputs: Sequence,
+    attrs: Mapping[str, Any],
+    name: str | None = None,
+    regions: tuple[Region, ...] = (),
+):
     """Applies `op`; returns its Tensor, a tuple of Tensors, or the Node where it has none.
 
     Inputs are Tensors: converting Python values is the business of the public functions in ops/.
@@ -67,8 +72,9 @@ def build(op: Op, inputs: Sequence, attrs: Mapping[str, Any], name: str | None =
     return outputs if outputs else node
 
 
-def infer(op: Op, inputs: Sequence[Tensor], attrs: Attrs,
-          regions: tuple[Region, ...], rules: SizeRules) -> tuple[TensorType, ...]:
+def infer(
+    op: Op, inputs: Sequence[Tensor], attrs: Attrs, regions: tuple[Region, ...], rules: SizeRules
+) -> tuple[TensorType, ...]:
     """The op's type rule; its errors name the op and the inputs."""
     types = [tensor.tensor_type for tensor in inputs]
     try:

@@ -45,8 +45,11 @@ def user_location() -> Location:
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not (file.startswith((_PACKAGE, _PASSES)) or file.startswith("<frozen")
-                or file.endswith(f"{os.sep}contextlib.py")):
+        if not (
+            file.startswith((_PACKAGE, _PASSES))
+            or file.startswith("<frozen")
+            or file.endswith(f"{os.sep}contextlib.py")
+        ):
             return Location(file, frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back  # type: ignore[assignment]
     return Location("<unknown>", 0, "")
@@ -92,13 +95,21 @@ class Graph:
 
     # -- definition ---------------------------------------------------------------------------
 
-    def create(self, op: Op, inputs: tuple[Tensor, ...], attrs: Attrs,
-               regions: tuple[Region, ...] = (), name: str | None = None,
-               controls: Iterable[Node] = ()) -> Node:
+    def create(
+        self,
+        op: Op,
+        inputs: tuple[Tensor, ...],
+        attrs: Attrs,
+        regions: tuple[Region, ...] = (),
+        name: str | None = None,
+        controls: Iterable[Node] = (),
+    ) -> Node:
         """Defines a node: type rule, name, line, control dependencies of the open contexts."""
         location = user_location()
         if self.finalized:
-            raise GraphError(f"{op.name}: the graph is finalized, nothing can be added\n  at {location}")
+            raise GraphError(
+                f"{op.name}: the graph is finalized, nothing can be added\n  at {location}"
+            )
         for position, tensor in enumerate(inputs):
             if not isinstance(tensor, Tensor):
                 raise TypeError(f"{op.name}: input {position} is {tensor!r}, not a tensor")
@@ -115,7 +126,9 @@ class Graph:
         with self._lock:
             needed = tuple(dict.fromkeys((*self._controls, *controls)))
             node = Node(op, inputs, attrs, types, regions, needed, next(_serials), self)
-            full = self.unique_name(name or op.name) if not (name or "").endswith("/") else name[:-1]  # type: ignore[index]
+            full = (
+                self.unique_name(name or op.name) if not (name or "").endswith("/") else name[:-1]
+            )  # type: ignore[index]
             self.names[node] = full
             self._by_name[full] = node
             self.locations[node] = location
@@ -232,8 +245,11 @@ class Graph:
     def as_graph_element(self, value, allow_tensor: bool = True, allow_operation: bool = True):
         """The tensor or operation that a Tensor, Node, Variable or name stands for."""
         if isinstance(value, str):
-            value = (self.get_tensor_by_name(value) if ":" in value
-                     else self.get_operation_by_name(value))
+            value = (
+                self.get_tensor_by_name(value)
+                if ":" in value
+                else self.get_operation_by_name(value)
+            )
         elif not isinstance(value, (Tensor, Node)):
             convert = getattr(value, "_as_graph_element", None)
             if convert is None:
@@ -299,13 +315,23 @@ class Graph:
 
         result = networkx.MultiDiGraph()
         for node in self.nodes:
-            result.add_node(node.name, op=node.op.name, types=[str(t) for t in node.types],
-                            attrs={k: str(v) for k, v in node.attrs.items()},
-                            location=str(self.locations[node]))
+            result.add_node(
+                node.name,
+                op=node.op.name,
+                types=[str(t) for t in node.types],
+                attrs={k: str(v) for k, v in node.attrs.items()},
+                location=str(self.locations[node]),
+            )
         for node in self.nodes:
             for position, tensor in enumerate(node.inputs):
-                result.add_edge(tensor.node.name, node.name, tensor=tensor.name, input=position,
-                                type=str(tensor.tensor_type), control=False)
+                result.add_edge(
+                    tensor.node.name,
+                    node.name,
+                    tensor=tensor.name,
+                    input=position,
+                    type=str(tensor.tensor_type),
+                    control=False,
+                )
             for control in node.controls:
                 result.add_edge(control.name, node.name, control=True)
         return result

@@ -52,10 +52,17 @@ class Interner:
         finally:
             self._origin = saved
 
-    def create(self, op: Op, inputs: tuple[Tensor, ...], attrs: Attrs,
-               regions: tuple[Region, ...] = (), name: str | None = None,
-               serial: int = 0, controls: tuple[Node, ...] = (),
-               types: tuple[TensorType, ...] | None = None) -> Node:
+    def create(
+        self,
+        op: Op,
+        inputs: tuple[Tensor, ...],
+        attrs: Attrs,
+        regions: tuple[Region, ...] = (),
+        name: str | None = None,
+        serial: int = 0,
+        controls: tuple[Node, ...] = (),
+        types: tuple[TensorType, ...] | None = None,
+    ) -> Node:
         """The node for these, made on first use. `types` skips the type rule (rebuilding)."""
         key = (op, inputs, attrs, regions, serial, controls, types if not inputs else None)
         node = self._nodes.get(key)
@@ -131,8 +138,14 @@ class Program:
             new = node
             if inputs != node.inputs or controls != node.controls:
                 with interner.for_origin(self.origin(node)):
-                    new = interner.create(node.op, inputs, node.attrs, node.regions,
-                                          serial=node.serial, controls=controls)
+                    new = interner.create(
+                        node.op,
+                        inputs,
+                        node.attrs,
+                        node.regions,
+                        serial=node.serial,
+                        controls=controls,
+                    )
             with interner.for_origin(self.origin(node)):
                 result = rule(new)
             outputs: Sequence[Tensor | None]

@@ -11,7 +11,7 @@ from .types import TensorType
 
 if TYPE_CHECKING:
     from .graph import Location
-    from .node import FrozenArray, Node
+    from .node import FrozenArray
 
 
 @dataclass(frozen=True, eq=False)
