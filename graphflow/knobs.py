@@ -1,14 +1,15 @@
 """Every setting that comes from the environment: the only module that reads it.
 
-| variable | meaning |
-|---|---|
-| GRAPHFLOW_DEBUG | comma list of what to print to stderr: `passes` (names and times), `diff` (what each pass changed), `kernels` (Loop text), `llvm`, `asm`, `plan`, `cache`; `pass=NAME` limits diff to a pass; `all` |
-| GRAPHFLOW_DUMP | directory that receives every stage of every compilation, numbered |
-| GRAPHFLOW_DISABLE | comma list of passes or rewrite rules to leave out, by name |
-| GRAPHFLOW_VERIFY | 1: verify the IR after every pass |
-| GRAPHFLOW_CACHE | directory of the compile cache; `off` for none. Default: a folder of the user's cache directory |
-| GRAPHFLOW_THREADS | threads of a session whose config does not say. Default: the CPUs this process may use |
-| GRAPHFLOW_TARGET | overrides the host's instruction set: `scalar`, `sse2`, `avx2`, `avx512` |
+GRAPHFLOW_DEBUG    what to print to stderr, separated by commas: `passes` (names and times), `diff`
+                   (what each pass changed; `pass=NAME` limits it to one), `kernels` (Loop text),
+                   `plan`, `llvm`, `asm`, `cache` (hits, misses and why), or `all`
+GRAPHFLOW_DUMP     a directory that receives every stage of every compilation, numbered
+GRAPHFLOW_DISABLE  passes and rewrite rules to leave out, by name, separated by commas
+GRAPHFLOW_VERIFY   1: verify the IR after every pass
+GRAPHFLOW_CACHE    directory of the compile cache, or `off`; by default in the user's cache folder
+GRAPHFLOW_THREADS  threads of a session whose config does not say; by default the CPUs this
+                   process may use
+GRAPHFLOW_TARGET   instruction set instead of the host's: `scalar`, `sse2`, `avx2`, `avx512`
 """
 
 from __future__ import annotations

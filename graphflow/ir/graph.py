@@ -45,11 +45,8 @@ def user_location() -> Location:
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not (
-            file.startswith((_PACKAGE, _PASSES))
-            or file.startswith("<frozen")
-            or file.endswith(f"{os.sep}contextlib.py")
-        ):
+        inside = file.startswith((_PACKAGE, _PASSES, "<frozen"))
+        if not inside and not file.endswith(f"{os.sep}contextlib.py"):
             return Location(file, frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back  # type: ignore[assignment]
     return Location("<unknown>", 0, "")
