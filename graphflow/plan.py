@@ -11,7 +11,7 @@ from typing import Any
 
 from .dtypes import DType
 from .loop.nodes import Kernel
-from .sizes import Dim, Shape
+from .sizes import Dim, Shape, Size
 
 # Where a buffer lives:
 FEED, CONSTANT, STATE_IN, STATE_OUT, OUTPUT, ARENA = (
@@ -110,19 +110,20 @@ class Plan:
     commit: int = 0
     arena_bytes: int | None = None  # static plans only
     arena_lower_bound: int | None = None
+    # Pairs of sizes that a run must find equal, in the order of the Program's constraints.
+    checks: tuple[tuple[Dim, Dim], ...] = ()
     reasons: dict[str, str] = field(default_factory=dict)
 
-    def values(self) -> tuple[Dim, ...]:
+    def values(self) -> tuple[Size, ...]:
         """Every symbolic size the runtime or the step reads: the slots of `gf_sizes`, in order."""
-        from .sizes import Size
-
-        slots: dict[Any, None] = {}
-        for buffer in self.buffers:
-            for dim in (*buffer.shape, buffer.bytes):
+        slots: dict[Size, None] = {}
+        shapes = [(*buffer.shape, buffer.bytes) for buffer in self.buffers]
+        shapes += [output.shape for output in self.outputs]
+        shapes += [state.shape for state in self.states]
+        shapes += self.checks
+        shapes += [launch.kernel.sizes() for launch in self.launches if launch.kernel is not None]
+        for shape in shapes:
+            for dim in shape:
                 if isinstance(dim, Size):
                     slots[dim] = None
-        for launch in self.launches:
-            if launch.kernel is not None:
-                for size in launch.kernel.sizes():
-                    slots[size] = None
         return tuple(slots)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent / "graphflow"
 
 # A room is the first part of a module's path below graphflow/.
 LEVEL = {
-    "dtypes": 0, "sizes": 0, "errors": 0, "knobs": 0,
+    "version": 0, "dtypes": 0, "sizes": 0, "errors": 0, "knobs": 0,
     "ir": 1,
     "loop": 2, "plan": 2,
     "ops": 3,

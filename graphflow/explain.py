@@ -1,0 +1,215 @@
+"""What the compiler made of a run: kernels and why, FLOPs, bytes, memory, compile time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .ir.node import Node
+from .ir.op import CONTRACT, REDUCE
+from .plan import ARENA, Plan
+from .sizes import Dim, Size, evaluate, parse_size, product, symbols_of
+
+
+@dataclass
+class KernelReport:
+    """One launch: what it computes, reads and writes. Sizes are text where they are symbolic."""
+
+    name: str
+    operations: list[str]
+    note: str
+    flops: str
+    bytes_read: str
+    bytes_written: str
+
+
+@dataclass
+class Report:
+    """What `explain` returns; `str(report)` is for people.
+
+    kernels: one entry a launch, in order
+    launches: kernel launches and host calls of one run
+    flops, bytes: of one run; text such as "2*s0*784" while sizes are unknown
+    arena_bytes, arena_lower_bound: temporary memory, and the largest set of values alive at once;
+        None while sizes are unknown (pass feed_dict to `explain` to know them)
+    peak_bytes: everything a run needs: arena, outputs, constants, variables it reads and writes
+    used_bytes: the same as measured in the session, where it ran
+    stages: seconds of each stage of the compilation; empty when it came from the disk cache
+    cache: "compiled", or where the code came from, and why the cache missed
+    """
+
+    kernels: list[KernelReport]
+    flops: str
+    bytes: str
+    symbols: dict[str, str]
+    arena_bytes: int | None = None
+    arena_lower_bound: int | None = None
+    peak_bytes: int | None = None
+    used_bytes: int | None = None
+    stages: dict[str, float] = field(default_factory=dict)
+    cache: str = "compiled"
+    reasons: dict[str, str] = field(default_factory=dict)
+    target: str = ""
+
+    @property
+    def launches(self) -> int:
+        return len(self.kernels)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Report:
+        kernels = [KernelReport(**kernel) for kernel in data["kernels"]]
+        return Report(**{**data, "kernels": kernels})
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.launches} launches, {_amount(self.flops, 'FLOP')}, "
+            f"{_amount(self.bytes, 'B')} moved, for {self.target}"
+        ]
+        if self.symbols:
+            lines.append(
+                "sizes: " + ", ".join(f"{name} is {what}" for name, what in self.symbols.items())
+            )
+        for number, kernel in enumerate(self.kernels):
+            lines.append(
+                f"{number:3} {kernel.name}: {_amount(kernel.flops, 'FLOP')}, "
+                f"reads {_amount(kernel.bytes_read, 'B')}, "
+                f"writes {_amount(kernel.bytes_written, 'B')}"
+            )
+            lines.extend(_wrapped(kernel.operations))
+            if kernel.note:
+                lines.append(f"      why: {kernel.note}")
+        if self.arena_bytes is not None:
+            lines.append(
+                f"arena {self.arena_bytes:,} B; no order of these launches needs less than "
+                f"{self.arena_lower_bound:,} B"
+            )
+        if self.peak_bytes is not None:
+            used = f"; used {self.used_bytes:,} B" if self.used_bytes is not None else ""
+            lines.append(f"peak of a run {self.peak_bytes:,} B, known before it{used}")
+        lines.append(f"code: {self.cache}")
+        if self.stages:
+            total = sum(self.stages.values())
+            lines.append(
+                f"compiled in {total * 1e3:.1f} ms: "
+                + ", ".join(f"{name} {s * 1e3:.1f}" for name, s in self.stages.items())
+            )
+        lines.extend(f"{name}: {reason}" for name, reason in self.reasons.items())
+        return "\n".join(lines)
+
+
+def _wrapped(operations: Sequence[str], width: int = 92) -> list[str]:
+    """Names of operations, as many to a line as fit."""
+    lines, line = [], "     "
+    for operation in operations:
+        if len(line) + len(operation) + 2 > width and line.strip():
+            lines.append(line)
+            line = "     "
+        line += f" {operation}"
+    if line.strip():
+        lines.append(line)
+    return lines
+
+
+def _amount(text: str, unit: str) -> str:
+    if not text.lstrip("-").isdigit():
+        return f"{text} {unit}"
+    value = float(text)
+    for prefix in ("", "k", "M", "G", "T"):
+        if abs(value) < 1000 or prefix == "T":
+            return f"{value:.3g} {prefix}{unit}"
+        value /= 1000
+    return text
+
+
+def flops_of(node: Node) -> Dim:
+    """Arithmetic a node does, counting a fused multiply-add as two."""
+    elements = product(node.outputs[0].dims or ()) if node.outputs else 0
+    if node.op.kind == CONTRACT:
+        a = node.inputs[0].dims or ()
+        contracted = product(a[axis] for axis in node.attrs["contracting"][0])
+        return 2 * elements * contracted
+    if node.op.kind == REDUCE:
+        return product(node.inputs[0].dims or ())
+    return elements * int(node.op.flops)
+
+
+def describe(
+    plan: Plan,
+    symbols: Mapping[str, str],
+    stages: Mapping[str, float],
+    target: str,
+    names: Mapping[Any, str],
+) -> Report:
+    """The report of a plan. `names` gives the text of a Program node: op and user's name."""
+    by_id = {buffer.id: buffer for buffer in plan.buffers}
+    kernels: list[KernelReport] = []
+    all_flops: Dim = 0
+    all_bytes: Dim = 0
+    for launch in plan.launches:
+        flops: Dim = sum((flops_of(node) for node in launch.nodes), 0)
+        reads: Dim = 0
+        writes: Dim = 0
+        if launch.kernel is not None:
+            for parameter, buffer in zip(launch.kernel.buffers, launch.buffers, strict=True):
+                if parameter.role in ("in", "inout"):
+                    reads = reads + by_id[buffer].bytes
+                if parameter.role in ("out", "inout"):
+                    writes = writes + by_id[buffer].bytes
+        kernels.append(
+            KernelReport(
+                launch.kernel.name if launch.kernel is not None else "host call",
+                [names.get(node, node.op.name) for node in launch.nodes],
+                launch.note,
+                str(flops),
+                str(reads),
+                str(writes),
+            )
+        )
+        all_flops = all_flops + flops
+        all_bytes = all_bytes + reads + writes
+    return Report(
+        kernels,
+        str(all_flops),
+        str(all_bytes),
+        dict(symbols),
+        plan.arena_bytes,
+        plan.arena_lower_bound,
+        stages=dict(stages),
+        reasons=dict(plan.reasons),
+        target=target,
+    )
+
+
+def with_sizes(report: Report, bindings: Mapping[str, int]) -> Report:
+    """The report with every symbolic amount worked out for the sizes of one run."""
+
+    def number(text: str) -> str:
+        value = parse_size(text, lambda name: bindings[name])
+        if isinstance(value, Size):
+            value = evaluate(value, {s: bindings[s.name] for s in symbols_of(value)})
+        return str(value)
+
+    kernels = [
+        KernelReport(
+            k.name, k.operations, k.note, number(k.flops), number(k.bytes_read),
+            number(k.bytes_written),
+        )
+        for k in report.kernels
+    ]  # fmt: skip
+    changed = {**vars(report), "kernels": kernels}
+    changed.update(flops=number(report.flops), bytes=number(report.bytes))
+    return Report(**changed)
+
+
+def arena_plan(plan: Plan, bindings: Mapping[Any, int]) -> list[tuple[str, int, int, int]]:
+    """(name, bytes, first launch, last launch) of each arena buffer, for given sizes."""
+    return [
+        (b.name, evaluate(b.bytes, bindings) if isinstance(b.bytes, Size) else b.bytes,
+         b.first, b.last)
+        for b in plan.buffers
+        if b.place == ARENA
+    ]  # fmt: skip
