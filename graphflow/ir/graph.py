@@ -21,6 +21,7 @@ from .build import building, infer
 from .node import Attrs, Node, Region, Tensor
 from .op import Op
 from .types import Constraint, SizeRules
+from .variable import VariableHandle
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _PASSES = os.path.realpath(os.path.join(_PACKAGE, "passes")) + os.sep
@@ -84,6 +85,7 @@ class Graph:
         self.finalized = False
         self.version = 0  # counts definitions: sessions notice a graph that grows between runs
         self.values: dict[Node, Any] = {}  # constant_value() of small integer tensors, by node
+        self.variables: dict[VariableHandle, Any] = {}  # the Variable of each handle
         self._by_name: dict[str, Node] = {}
         self._used_names: dict[str, int] = {}
         self._scope = ""
