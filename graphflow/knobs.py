@@ -58,3 +58,10 @@ class Knobs:
 def read(**overrides) -> Knobs:
     """The settings of the environment now, with some replaced."""
     return replace(Knobs(), **overrides)
+
+
+def environment_with(disable: frozenset[str]) -> dict[str, str]:
+    """The environment for a child process in which these passes and rules are left out too, and
+    nothing comes from the compile cache."""
+    names = sorted(disable | _words("GRAPHFLOW_DISABLE"))
+    return {**os.environ, "GRAPHFLOW_DISABLE": ",".join(names), "GRAPHFLOW_CACHE": "off"}
