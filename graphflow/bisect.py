@@ -1,7 +1,7 @@
 """Finds the pass or rewrite rule behind a wrong answer, by leaving them out.
 
-The program under test says by its exit status whether its answer is right, as with `git bisect run`.
-Every trial runs it in a process of its own with GRAPHFLOW_DISABLE set.
+The program under test says by its exit status whether its answer is right, as the scripts of
+`git bisect run` do. Every trial runs it in a process of its own with GRAPHFLOW_DISABLE set.
 """
 
 from __future__ import annotations
