@@ -200,7 +200,7 @@ class _Parts:
         for variable in program.updates:
             variables[variable] = None
         symbols = dict.fromkeys(
-            s for feed in program.feeds for s in symbols_of(feed.tensor_type.shape)
+            s for type_ in program.bound_types() for s in symbols_of(type_.shape)
         )
         return _Parts(tuple(variables), tuple(functions), tuple(origins), tuple(symbols))
 
@@ -322,9 +322,16 @@ def _plain_symbol(value: Dim) -> Symbol | None:
 
 
 def _with_checks(plan: Plan, program: Program) -> Plan:
+    """`plan` as a run binds it: feeds of the types that are bound, and what must be equal then."""
     from dataclasses import replace
 
-    return replace(plan, checks=tuple((c.a, c.b) for c, _ in program.constraints))
+    types = dict(zip(plan.feeds, program.bound_types(), strict=True))
+    buffers = tuple(
+        replace(buffer, shape=types[buffer.id].shape) if buffer.id in types else buffer
+        for buffer in plan.buffers
+    )
+    checks = tuple((c.a, c.b) for c, _ in program.constraints)
+    return replace(plan, buffers=buffers, checks=checks)
 
 
 def peak_bytes(plan: Plan) -> int | None:
@@ -364,8 +371,8 @@ def _node_names(program: Program, plan: Plan) -> dict[Any, str]:
 def _symbol_sources(program: Program, feeds: Sequence[Tensor]) -> dict[str, str]:
     """Where each symbol's value comes from: a feed and its axis."""
     sources: dict[str, str] = {}
-    for tensor, feed in zip(feeds, program.feeds, strict=True):
-        for axis, value in enumerate(feed.tensor_type.shape or ()):
+    for tensor, type_ in zip(feeds, program.bound_types(), strict=True):
+        for axis, value in enumerate(type_.shape or ()):
             symbol = _plain_symbol(value)
             if symbol is not None:
                 sources.setdefault(symbol.name, f"axis {axis} of {tensor.name}")

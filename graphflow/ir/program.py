@@ -86,7 +86,8 @@ class Program:
     feeds:    tensors of `feed` nodes, in order
     fetches:  tensors to return, in order
     updates:  variable -> the tensor that is its value after the run
-    effects:  nodes that run for what they do (assert, print, host calls), in order
+    effects:  nodes that run for what they do (assert, print, host calls), and others that may
+              stop the run and were asked to run, in order
     """
 
     feeds: tuple[Tensor, ...]
@@ -96,6 +97,13 @@ class Program:
     interner: Interner = field(repr=False)
     # Sizes that a run must find equal, with the definitions that need it.
     constraints: tuple[tuple[Constraint, tuple[Origin, ...]], ...] = ()
+    # The feeds' types as a run binds them. The nodes' types already take the constraints for
+    # granted: two sizes that must be equal are two symbols here and one symbol there.
+    feed_types: tuple[TensorType, ...] = ()
+
+    def bound_types(self) -> tuple[TensorType, ...]:
+        """`feed_types`, or the types of the feeds where nothing is taken for granted."""
+        return self.feed_types or tuple(feed.tensor_type for feed in self.feeds)
 
     def roots(self) -> list[Tensor]:
         return [*self.fetches, *self.updates.values()]
