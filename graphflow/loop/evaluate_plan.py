@@ -114,7 +114,8 @@ def run_plan(
             raise AccessError(f"the plan never gives {buffer.name} a value")
         if buffer.place == ARENA and arena is not None:
             begin, end = arena.ranges[buffer.id]
-            values[buffer.id] = arena.bytes[begin:end].view(buffer.dtype.numpy)
+            held = arena.bytes[begin:end].view(buffer.dtype.numpy)
+            values[buffer.id] = held[: sizes(product(buffer.shape))]
             stored[buffer.id] = None
         else:
             values[buffer.id] = np.zeros(sizes(product(buffer.shape)), buffer.dtype.numpy)
