@@ -16,11 +16,19 @@ ASSUMED_SIZE = 128
 
 
 class Target(Protocol):
-    """What the structure depends on of a processor."""
+    """What the structure depends on of a processor; `codegen.target.Target` is one."""
 
-    vector_bits: int  # of the widest vectors used; 0 without vectors
-    vector_registers: int
-    l2_bytes: int  # second-level cache of a core
+    @property
+    def vector_bits(self) -> int:
+        """Of the widest vectors used; 0 without vectors."""
+
+    @property
+    def registers(self) -> int:
+        """How many vector registers there are."""
+
+    @property
+    def l2(self) -> int:
+        """Bytes of a core's second-level cache."""
 
 
 @dataclass(frozen=True)

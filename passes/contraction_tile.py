@@ -58,7 +58,7 @@ def tiling(spec: ContractionSpec, target: Target) -> Tiling:
     lanes = max(1, target.vector_bits // bits)
     # rows x 2 sums, 2 vectors of B and a broadcast element of A fit the registers, and the sums
     # are enough to hide the latency of a multiply-add on two units.
-    rows = 8 if target.vector_registers >= 32 else 6 if target.vector_bits >= 256 else 4
+    rows = 8 if target.registers >= 32 else 6 if target.vector_bits >= 256 else 4
     vectors = 2
     if isinstance(spec.n, int) and spec.n <= lanes:
         vectors = 1
@@ -73,7 +73,7 @@ def tiling(spec: ContractionSpec, target: Target) -> Tiling:
     depth: Dim = _DEPTH
     if isinstance(spec.k, int) and spec.k <= _LARGEST_DEPTH:
         depth = spec.k
-    resident = target.l2_bytes // 2 // max(1, min(k, _DEPTH) * size)
+    resident = target.l2 // 2 // max(1, min(k, _DEPTH) * size)
     limit = min(_LARGEST_BLOCK, resident, task // max(1, 2 * k * columns))
     limit = max(limit, 4 * rows)
     if isinstance(spec.m, int):
@@ -95,7 +95,7 @@ def _packing_of_a(spec: ContractionSpec, target: Target, bytes_: int) -> str:
     if strided is None:
         return "panels" if spec.a.contiguous == "row" else "rows"
     # Eight rows side by side: each step of k is in another page, which is slow beyond the cache.
-    if strided.row_step == 1 and strided.column_step != 1 and bytes_ >= 2 * target.l2_bytes:
+    if strided.row_step == 1 and strided.column_step != 1 and bytes_ >= 2 * target.l2:
         return "panels"
     return ""
 
@@ -104,7 +104,7 @@ def _packs_b(spec: ContractionSpec, target: Target, columns: int, m: int, bytes_
     strided = spec.b.strided
     if strided is None or strided.column_step != 1 or not is_nonnegative(spec.n - columns):
         return True
-    return m >= _REUSE_ROWS and bytes_ >= 2 * target.l2_bytes
+    return m >= _REUSE_ROWS and bytes_ >= 2 * target.l2
 
 
 @cache

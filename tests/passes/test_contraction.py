@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from graphflow.dtypes import DType, float32, float64, int8, int32, int64
 from graphflow.loop import nodes as loop
-from graphflow.loop.evaluate import run_kernel
+from graphflow.loop.evaluate import SizeValues, run_kernel
 from graphflow.passes.contraction import ContractionSpec, Operand, Strided, contraction_nest
 from graphflow.sizes import product, symbol
 
@@ -17,8 +17,8 @@ from graphflow.sizes import product, symbol
 @dataclass(frozen=True)
 class Machine:
     vector_bits: int = 512
-    vector_registers: int = 32
-    l2_bytes: int = 1 << 20
+    registers: int = 32
+    l2: int = 1 << 20
 
 
 MACHINES = {
@@ -108,11 +108,7 @@ def check(sizes, numbers, machine, structure, dtype=float32, bindings=None, **ho
     flat_b = (b.swapaxes(1, 2) if how.get("transpose_b") else b).reshape(-1).copy()
     bindings = bindings or {}
 
-    def count(dim):
-        from graphflow.loop.evaluate import SizeValues
-
-        return SizeValues(bindings)(dim)
-
+    count = SizeValues(bindings)
     scratch = [np.empty(count(w.size), w.dtype.numpy) for w in made.workspaces]
     run_kernel(kernel, [flat_a, flat_b, bias, out, negated, *scratch], bindings, backward=True)
     expected = np.matmul(a, b).astype(dtype.numpy)
@@ -122,10 +118,92 @@ def check(sizes, numbers, machine, structure, dtype=float32, bindings=None, **ho
 
 @pytest.mark.parametrize("prologue", [False, True], ids=["plain", "prologue"])
 @pytest.mark.parametrize("transposed", ["", "a", "b", "ab"])
-@pytest.mark.parametrize("structure", ["direct", "tile"])
+@pytest.mark.parametrize("structure", ["direct", "dot", "tile"])
 def test_structures_agree_with_numpy(structure, transposed, prologue):
     for numbers in SHAPES:
+        if structure == "dot" and min(numbers[1:3]) > 4:
+            continue
         check(
             numbers, numbers, Machine(), structure,
             transpose_a="a" in transposed, transpose_b="b" in transposed, prologue=prologue,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
+@pytest.mark.parametrize("dtype", [float32, float64, int8, int32, int64], ids=str)
+def test_every_dtype_on_every_machine(dtype, machine):
+    for numbers in ((1, 13, 37, 11), (2, 16, 64, 4), (1, 3, 20, 6)):
+        for structure in ("direct", "tile"):
+            check(numbers, numbers, machine, structure, dtype)
+    check((1, 7, 3, 70), (1, 7, 3, 70), machine, "dot", dtype)
+
+
+@pytest.mark.parametrize("structure", ["direct", "dot", "tile"])
+def test_symbolic_sizes(structure):
+    b, m, n, k = (symbol(name) for name in "bmnk")
+    for sizes in ((b, m, n, k), (1, m, 40, 12), (1, 6, 70, k), (b, 9, n, 5), (1, m * 2, 3, k + 1)):
+        if structure == "dot" and not (isinstance(sizes[1], int) or isinstance(sizes[2], int)):
+            continue
+        if structure == "dot" and sizes[1] in (6, 9) or structure == "dot" and sizes[2] == 40:
+            continue
+        for values in ((1, 1, 1, 1), (2, 5, 33, 3), (1, 10, 64, 7), (3, 16, 2, 18)):
+            bindings = dict(zip((b, m, n, k), values, strict=True))
+            evaluated = SizeValues(bindings)
+            numbers = tuple(evaluated(size) for size in sizes)
+            check(sizes, numbers, Machine(), structure, bindings=bindings)
+
+
+def test_more_depth_than_a_tile_takes_at_once():
+    k = symbol("k")
+    check((1, 9, 34, 2500), (1, 9, 34, 2500), Machine(), "tile")
+    check((1, 9, 34, k), (1, 9, 34, 1100), Machine(), "tile", bindings={k: 1100})
+
+
+@pytest.mark.parametrize("transposed", ["", "a", "b", "ab"])
+def test_operands_larger_than_the_cache_are_packed(transposed):
+    small = Machine(l2=1 << 10)
+    for numbers in ((2, 100, 40, 33), (1, 130, 64, 130)):
+        check(
+            numbers, numbers, small, "tile",
+            transpose_a="a" in transposed, transpose_b="b" in transposed,
+        )  # fmt: skip
+
+
+def test_an_operand_that_is_read_in_place_takes_no_workspace():
+    spec, _ = contraction((1, 64, 96, 80))
+    assert contraction_nest(spec, Machine(), "tile").workspaces == ()
+    spec, _ = contraction((1, 64, 96, 80), transpose_a=True)
+    assert contraction_nest(spec, Machine(), "tile").workspaces == ()
+    spec, _ = contraction((1, 64, 96, 80), transpose_b=True)
+    assert [w.name for w in contraction_nest(spec, Machine(), "tile").workspaces] == ["product_b"]
+    spec, _ = contraction((1, 64, 96, 80), prologue=True)
+    assert len(contraction_nest(spec, Machine(), "tile").workspaces) == 2
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ((1, 4, 5, 2), "direct"),
+        ((1, 64, 100, 10), "direct"),
+        ((1, 512, 512, 512), "tile"),
+        ((1, 128, 512, 784), "tile"),
+        ((1, 4096, 1, 1024), "dot"),
+        ((1, 1, 1000, 4), "direct"),
+    ],
+)
+def test_the_choice_of_a_structure(sizes, expected):
+    spec, _ = contraction(sizes)
+    assert contraction_nest(spec, Machine()).structure == expected
+
+
+def test_all_contractions_of_a_kind_share_one_micro_kernel():
+    found = set()
+    for sizes in ((1, 512, 512, 512), (1, 256, 64, 1024), (2, symbol("m"), 96, symbol("k"))):
+        spec, _ = contraction(sizes)
+        for stmt in loop.statements(contraction_nest(spec, Machine(), "tile").body):
+            if isinstance(stmt, loop.Invoke):
+                found.add(stmt.kernel)
+    assert sorted(kernel.name for kernel in found) == [
+        "multiply_float32_4x32",
+        "multiply_float32_8x32",
+    ]
