@@ -1,0 +1,369 @@
+/* Executables: a description, checked once so that runs need not check, and the code. */
+#include "graphflow/executable.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+typedef struct report {
+    char *message;
+    size_t bytes;
+} report;
+
+__attribute__((format(printf, 2, 3))) static int32_t refuse(const report *to, const char *format,
+                                                            ...)
+{
+    if (to->bytes > 0) {
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(to->message, to->bytes, format, arguments);
+        va_end(arguments);
+    }
+    return GF_BAD_DESCRIPTION;
+}
+
+static int size_exists(const gf_description *d, gf_size size)
+{
+    return size >= 0 || ~size < d->value_count;
+}
+
+static int shape_is_sound(const gf_description *d, const gf_shape *shape)
+{
+    if (shape->rank < 0 || shape->rank > GF_MAX_RANK || shape->item_bytes < 0 ||
+        shape->item_bytes > 64) {
+        return 0;
+    }
+    for (int32_t i = 0; i < shape->rank; i++) {
+        if (!size_exists(d, shape->dims[i]) ||
+            (shape->binds != NULL &&
+             (shape->binds[i] < -1 || shape->binds[i] >= d->symbol_count))) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Every symbol must get its value from some feed or variable. */
+static int32_t check_symbols(const gf_description *d, const report *to)
+{
+    char *bound = calloc((size_t)d->symbol_count + 1, 1);
+    if (bound == NULL) {
+        return GF_NO_MEMORY;
+    }
+    for (int32_t i = 0; i < d->feed_count + d->state_count; i++) {
+        const gf_shape *shape =
+            i < d->feed_count ? &d->feeds[i].shape : &d->states[i - d->feed_count].shape;
+        for (int32_t k = 0; shape->binds != NULL && k < shape->rank; k++) {
+            if (shape->binds[k] >= 0) {
+                bound[shape->binds[k]] = 1;
+            }
+        }
+    }
+    for (int32_t i = 0; i < d->value_bind_count; i++) {
+        bound[d->value_binds[i].symbol] = 1;
+    }
+    int32_t status = GF_OK;
+    for (int32_t i = 0; i < d->symbol_count && status == GF_OK; i++) {
+        if (!bound[i]) {
+            status = refuse(to, "nothing binds symbol %d", i);
+        }
+    }
+    free(bound);
+    return status;
+}
+
+static int32_t check_states(const gf_description *d, const report *to)
+{
+    for (int32_t i = 0; i < d->state_count; i++) {
+        const gf_state_spec *state = &d->states[i];
+        if (!shape_is_sound(d, &state->shape) || state->slot < 0 ||
+            (state->in_place && (state->pointer_in < 0 || state->pointer_out < 0))) {
+            return refuse(to, "state %d is not sound", i);
+        }
+        for (int32_t k = 0; k < i; k++) {
+            if (d->states[k].slot == state->slot) {
+                return refuse(to, "states %d and %d have the same slot", k, i);
+            }
+        }
+    }
+    return GF_OK;
+}
+
+static int32_t check_outputs(const gf_description *d, const report *to)
+{
+    for (int32_t i = 0; i < d->output_count; i++) {
+        const gf_output_spec *output = &d->outputs[i];
+        int32_t limit = output->source == GF_FROM_FEED       ? d->feed_count
+                        : output->source == GF_FROM_CONSTANT ? d->constant_count
+                                                             : d->state_count;
+        int sound = output->source >= GF_FROM_BUFFER && output->source <= GF_FROM_CONSTANT &&
+                    shape_is_sound(d, &output->shape);
+        if (sound && output->source != GF_FROM_BUFFER) {
+            sound = output->index >= 0 && output->index < limit;
+        }
+        if (sound && output->source == GF_FROM_STATE_IN) {
+            sound = d->states[output->index].pointer_in >= 0;
+        }
+        if (sound && output->source == GF_FROM_STATE_OUT) {
+            sound = d->states[output->index].pointer_out >= 0;
+        }
+        if (!sound) {
+            return refuse(to, "output %d is not sound", i);
+        }
+    }
+    return GF_OK;
+}
+
+static int32_t check_buffers(const gf_description *d, const report *to)
+{
+    for (int32_t i = 0; i < d->buffer_count; i++) {
+        const gf_buffer_spec *buffer = &d->buffers[i];
+        if (!size_exists(d, buffer->bytes) || buffer->alias_of < -1 ||
+            buffer->alias_of >= d->buffer_count || buffer->alias_of == i || buffer->first < 0 ||
+            buffer->last < buffer->first || buffer->last > d->launch_count ||
+            buffer->offset < -1 || buffer->offset % GF_ARENA_ALIGNMENT > 0 ||
+            (buffer->offset < 0) != (d->buffers[0].offset < 0)) {
+            return refuse(to, "buffer %d is not sound", i);
+        }
+    }
+    return GF_OK;
+}
+
+static int32_t check(const gf_description *d, const report *to)
+{
+    if (d->symbol_count < 0 || d->value_count < 0 || d->launch_count < 0) {
+        return refuse(to, "a count is negative");
+    }
+    for (int32_t i = 0; i < d->feed_count; i++) {
+        if (!shape_is_sound(d, &d->feeds[i].shape)) {
+            return refuse(to, "feed %d is not sound", i);
+        }
+    }
+    for (int32_t i = 0; i < d->value_bind_count; i++) {
+        const gf_value_bind *bind = &d->value_binds[i];
+        if (bind->symbol < 0 || bind->symbol >= d->symbol_count || bind->feed < 0 ||
+            bind->feed >= d->feed_count || bind->element < 0 ||
+            (d->feeds[bind->feed].shape.item_bytes != 4 &&
+             d->feeds[bind->feed].shape.item_bytes != 8)) {
+            return refuse(to, "value bind %d is not sound", i);
+        }
+    }
+    for (int32_t i = 0; i < d->check_count; i++) {
+        const gf_check_spec *equality = &d->checks[i];
+        if (equality->a < 0 || equality->a >= d->value_count || equality->b < 0 ||
+            equality->b >= d->value_count) {
+            return refuse(to, "check %d is not sound", i);
+        }
+    }
+    int32_t status = check_states(d, to);
+    status = status == GF_OK ? check_outputs(d, to) : status;
+    status = status == GF_OK ? check_buffers(d, to) : status;
+    return status == GF_OK ? check_symbols(d, to) : status;
+}
+
+/* Copies an array; remembers failure in `*status`, so that callers check once. */
+static void *copy(const void *from, int32_t count, size_t item, int32_t *status)
+{
+    void *to = malloc((size_t)count * item + 1);
+    if (to == NULL) {
+        *status = GF_NO_MEMORY;
+    } else if (count > 0) {
+        memcpy(to, from, (size_t)count * item);
+    }
+    return to;
+}
+
+static void copy_shape(gf_shape *shape, int32_t *status)
+{
+    shape->dims = copy(shape->dims, shape->rank, sizeof *shape->dims, status);
+    if (shape->binds != NULL) {
+        shape->binds = copy(shape->binds, shape->rank, sizeof *shape->binds, status);
+    }
+}
+
+static void free_shape(const gf_shape *shape)
+{
+    free((void *)shape->dims);
+    free((void *)shape->binds);
+}
+
+static int32_t copy_description(gf_description *to, const gf_description *d)
+{
+    int32_t status = GF_OK;
+    *to = *d;
+    gf_feed_spec *feeds = copy(d->feeds, d->feed_count, sizeof *feeds, &status);
+    gf_state_spec *states = copy(d->states, d->state_count, sizeof *states, &status);
+    gf_output_spec *outputs = copy(d->outputs, d->output_count, sizeof *outputs, &status);
+    to->feeds = feeds;
+    to->states = states;
+    to->outputs = outputs;
+    to->value_binds = copy(d->value_binds, d->value_bind_count, sizeof *d->value_binds, &status);
+    to->constants = copy(d->constants, d->constant_count, sizeof *d->constants, &status);
+    to->buffers = copy(d->buffers, d->buffer_count, sizeof *d->buffers, &status);
+    to->checks = copy(d->checks, d->check_count, sizeof *d->checks, &status);
+    if (status != GF_OK) {
+        /* No shape was copied yet: free only the arrays. */
+        to->feed_count = to->state_count = to->output_count = 0;
+        return status;
+    }
+    for (int32_t i = 0; i < d->feed_count; i++) {
+        copy_shape(&feeds[i].shape, &status);
+    }
+    for (int32_t i = 0; i < d->state_count; i++) {
+        copy_shape(&states[i].shape, &status);
+    }
+    for (int32_t i = 0; i < d->output_count; i++) {
+        copy_shape(&outputs[i].shape, &status);
+        /* Who fetches the old version needs it to stay what it is. */
+        if (outputs[i].source == GF_FROM_STATE_IN) {
+            states[outputs[i].index].in_place = 0;
+        }
+    }
+    return status;
+}
+
+static void free_description(const gf_description *d)
+{
+    for (int32_t i = 0; i < d->feed_count; i++) {
+        free_shape(&d->feeds[i].shape);
+    }
+    for (int32_t i = 0; i < d->state_count; i++) {
+        free_shape(&d->states[i].shape);
+    }
+    for (int32_t i = 0; i < d->output_count; i++) {
+        free_shape(&d->outputs[i].shape);
+    }
+    free((void *)d->feeds);
+    free((void *)d->states);
+    free((void *)d->outputs);
+    free((void *)d->value_binds);
+    free((void *)d->constants);
+    free((void *)d->buffers);
+    free((void *)d->checks);
+}
+
+static void count_pointer(gf_executable *executable, int32_t pointer)
+{
+    if (pointer >= executable->pointer_count) {
+        executable->pointer_count = pointer + 1;
+    }
+}
+
+static void count_pointers(gf_executable *executable)
+{
+    const gf_description *d = &executable->d;
+    for (int32_t i = 0; i < d->feed_count; i++) {
+        count_pointer(executable, d->feeds[i].pointer);
+    }
+    for (int32_t i = 0; i < d->constant_count; i++) {
+        count_pointer(executable, d->constants[i].pointer);
+    }
+    for (int32_t i = 0; i < d->state_count; i++) {
+        count_pointer(executable, d->states[i].pointer_in);
+        count_pointer(executable, d->states[i].pointer_out);
+    }
+    for (int32_t i = 0; i < d->output_count; i++) {
+        count_pointer(executable, d->outputs[i].pointer);
+        executable->scalar_count += d->outputs[i].shape.rank == 0;
+    }
+    for (int32_t i = 0; i < d->buffer_count; i++) {
+        count_pointer(executable, d->buffers[i].pointer);
+    }
+}
+
+/* Follows aliases to the buffer that has memory; a cycle of aliases is refused. */
+static int32_t find_roots(gf_executable *executable, const report *to)
+{
+    const gf_description *d = &executable->d;
+    for (int32_t i = 0; i < d->buffer_count; i++) {
+        int32_t root = i, steps = 0;
+        while (d->buffers[root].alias_of >= 0 && steps++ <= d->buffer_count) {
+            root = d->buffers[root].alias_of;
+        }
+        if (d->buffers[root].alias_of >= 0) {
+            return refuse(to, "buffer %d is its own alias", i);
+        }
+        executable->roots[i] = root;
+    }
+    return GF_OK;
+}
+
+int32_t gf_executable_create(const gf_description *description, gf_code *code,
+                             gf_executable **executable, char *message, size_t message_bytes)
+{
+    report to = {message, message_bytes};
+    int32_t status = check(description, &to);
+    gf_executable *new = NULL;
+    *executable = NULL;
+    if (status == GF_OK && (new = calloc(1, sizeof *new)) == NULL) {
+        status = GF_NO_MEMORY;
+    }
+    if (status != GF_OK) {
+        gf_code_free(code);
+        return status;
+    }
+    pthread_mutex_init(&new->mutex, NULL);
+    new->code = code;
+    status = copy_description(&new->d, description);
+    new->roots = calloc((size_t)new->d.buffer_count + 1, sizeof *new->roots);
+    if (new->roots == NULL) {
+        status = GF_NO_MEMORY;
+    }
+    if (status == GF_OK) {
+        count_pointers(new);
+        new->planned = new->d.buffer_count > 0 && new->d.buffers[0].offset >= 0;
+        status = find_roots(new, &to);
+    }
+    /* Objects come from files too, so C's way to turn an address into a function is checked for. */
+    void *sizes = gf_code_symbol(code, "gf_sizes");
+    void *step = gf_code_symbol(code, "gf_step");
+    _Static_assert(sizeof sizes == sizeof new->sizes, "functions have ordinary addresses");
+    memcpy(&new->sizes, &sizes, sizeof sizes);
+    memcpy(&new->step, &step, sizeof step);
+    if (status == GF_OK && (step == NULL || (sizes == NULL && new->d.value_count > 0))) {
+        refuse(&to, "the object does not define %s", step == NULL ? "gf_step" : "gf_sizes");
+        status = GF_BAD_OBJECT;
+    }
+    if (status != GF_OK) {
+        gf_executable_destroy(new);
+        return status;
+    }
+    *executable = new;
+    return GF_OK;
+}
+
+void gf_executable_destroy(gf_executable *executable)
+{
+    if (executable == NULL) {
+        return;
+    }
+    while (executable->idle != NULL) {
+        gf_run *run = executable->idle;
+        executable->idle = run->next;
+        gf_run_free(run);
+    }
+    gf_bindings_free(executable);
+    free_description(&executable->d);
+    free(executable->roots);
+    gf_code_free(executable->code);
+    pthread_mutex_destroy(&executable->mutex);
+    free(executable);
+}
+
+gf_executable_report gf_executable_inspect(gf_executable *executable)
+{
+    size_t code_bytes;
+    (void)gf_code_image(executable->code, &code_bytes);
+    pthread_mutex_lock(&executable->mutex);
+    gf_executable_report result = {(int64_t)code_bytes,
+                                   executable->last_size.bytes,
+                                   executable->last_size.lower_bound,
+                                   executable->run_count,
+                                   executable->run_bytes,
+                                   executable->planned_count};
+    pthread_mutex_unlock(&executable->mutex);
+    return result;
+}

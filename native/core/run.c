@@ -1,0 +1,451 @@
+/* Runs: one trip through an executable. See executable.h for the order of calls. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "floating.h"
+#include "internal.h"
+
+enum { SCALAR_BYTES = 64 };
+
+/* Making and keeping runs. */
+
+void gf_run_free(gf_run *run)
+{
+    if (run == NULL) {
+        return;
+    }
+    if (run->binding != NULL) {
+        gf_binding_drop(run->executable, run->binding);
+    }
+    if (run->output_dims != NULL) {
+        free(run->output_dims[0]);
+    }
+    free(run->pointers);
+    free(run->symbols);
+    free(run->feed_dims);
+    free(run->uses);
+    free(run->outputs);
+    free(run->output_dims);
+    free(run->scalars);
+    free(run->arena);
+    free(run->records);
+    pthread_mutex_destroy(&run->records_mutex);
+    free(run);
+}
+
+/* Fills what stays the same in all runs: constants, scalars, what each use of a variable is. */
+static void prepare(gf_run *run)
+{
+    const gf_description *d = &run->executable->d;
+    for (int32_t i = 0; i < d->constant_count; i++) {
+        run->pointers[d->constants[i].pointer] = (void *)d->constants[i].data;
+    }
+    for (int32_t i = 0; i < d->state_count; i++) {
+        run->uses[i].slot = d->states[i].slot;
+        run->uses[i].reads = d->states[i].pointer_in >= 0;
+        run->uses[i].writes = d->states[i].pointer_out >= 0;
+    }
+    int64_t *dims = run->output_dims[0];
+    int32_t scalars = 0;
+    for (int32_t i = 0; i < d->output_count; i++) {
+        run->output_dims[i] = dims;
+        dims += d->outputs[i].shape.rank;
+        if (d->outputs[i].shape.rank == 0) {
+            char *scalar = run->scalars + SCALAR_BYTES * scalars++;
+            if (d->outputs[i].source == GF_FROM_BUFFER) {
+                run->pointers[d->outputs[i].pointer] = scalar;
+            }
+        }
+    }
+}
+
+static gf_run *new_run(gf_executable *executable)
+{
+    const gf_description *d = &executable->d;
+    size_t dims = 1;
+    for (int32_t i = 0; i < d->output_count; i++) {
+        dims += (size_t)d->outputs[i].shape.rank;
+    }
+    gf_run *run = calloc(1, sizeof *run);
+    if (run == NULL) {
+        return NULL;
+    }
+    pthread_mutex_init(&run->records_mutex, NULL);
+    run->executable = executable;
+    run->pointers = calloc((size_t)executable->pointer_count + 1, sizeof *run->pointers);
+    run->symbols = calloc((size_t)d->symbol_count + 1, sizeof *run->symbols);
+    run->feed_dims = calloc((size_t)d->feed_count + 1, sizeof *run->feed_dims);
+    run->uses = calloc((size_t)d->state_count + 1, sizeof *run->uses);
+    run->outputs = calloc((size_t)d->output_count + 1, sizeof *run->outputs);
+    run->output_dims = calloc((size_t)d->output_count + 1, sizeof *run->output_dims);
+    run->scalars = gf_aligned_memory(SCALAR_BYTES * ((size_t)executable->scalar_count + 1));
+    if (run->output_dims != NULL) {
+        run->output_dims[0] = calloc(dims, sizeof **run->output_dims);
+    }
+    if (!run->pointers || !run->symbols || !run->feed_dims || !run->uses || !run->outputs ||
+        !run->output_dims || !run->output_dims[0] || !run->scalars) {
+        gf_run_free(run);
+        return NULL;
+    }
+    prepare(run);
+    run->frame.table = &gf_runtime_table;
+    run->frame.pointers = run->pointers;
+    run->frame.runtime = run;
+    return run;
+}
+
+gf_run *gf_run_begin(gf_executable *executable, gf_pool *pool, const gf_host *host)
+{
+    pthread_mutex_lock(&executable->mutex);
+    gf_run *run = executable->idle;
+    if (run != NULL) {
+        executable->idle = run->next;
+    } else {
+        run = new_run(executable);
+        executable->run_count += run != NULL;
+    }
+    pthread_mutex_unlock(&executable->mutex);
+    if (run != NULL) {
+        run->pool = pool;
+        run->host = host ? *host : (gf_host){0};
+    }
+    return run;
+}
+
+/* Feeds, variables, sizes. */
+
+int32_t gf_run_feed(gf_run *run, int32_t feed, const void *data, int32_t rank, const int64_t *dims)
+{
+    const gf_feed_spec *spec = &run->executable->d.feeds[feed];
+    if (rank != spec->shape.rank) {
+        run->problem = (gf_problem){feed, -1, rank, spec->shape.rank};
+        return GF_FEED_MISMATCH;
+    }
+    for (int32_t i = 0; i < rank; i++) {
+        if (spec->shape.dims[i] >= 0 && spec->shape.dims[i] != dims[i]) {
+            run->problem = (gf_problem){feed, i, dims[i], spec->shape.dims[i]};
+            return GF_FEED_MISMATCH;
+        }
+        if (spec->shape.binds != NULL && spec->shape.binds[i] >= 0) {
+            run->symbols[spec->shape.binds[i]] = dims[i];
+        }
+    }
+    run->pointers[spec->pointer] = (void *)data;
+    run->feed_dims[feed] = dims;
+    return GF_OK;
+}
+
+int32_t gf_run_pin(gf_run *run, gf_store *store, int64_t wait_us)
+{
+    const gf_description *d = &run->executable->d;
+    if (d->state_count == 0) {
+        return GF_OK;
+    }
+    for (int32_t i = 0; i < d->state_count; i++) {
+        run->uses[i].in_place = d->states[i].in_place;
+    }
+    run->store = store;
+    int32_t status = gf_store_begin(store, run->uses, d->state_count, &run->ticket, wait_us);
+    run->pinned = status == GF_OK;
+    return status;
+}
+
+/* Bytes of a shape under a binding; -1 when negative or too large. */
+static int64_t shape_bytes(const gf_binding *binding, const gf_shape *shape, int64_t *dims)
+{
+    int64_t bytes = shape->item_bytes;
+    for (int32_t i = 0; i < shape->rank; i++) {
+        dims[i] = gf_size_under(binding, shape->dims[i]);
+        if (dims[i] < 0 || __builtin_mul_overflow(bytes, dims[i], &bytes)) {
+            return -1;
+        }
+    }
+    return bytes;
+}
+
+static void bind_symbols(gf_run *run)
+{
+    const gf_description *d = &run->executable->d;
+    for (int32_t i = 0; i < d->state_count; i++) {
+        const gf_shape *shape = &d->states[i].shape;
+        for (int32_t k = 0; shape->binds != NULL && k < run->uses[i].rank; k++) {
+            if (k < shape->rank && shape->binds[k] >= 0) {
+                run->symbols[shape->binds[k]] = run->uses[i].dims[k];
+            }
+        }
+    }
+    for (int32_t i = 0; i < d->value_bind_count; i++) {
+        const gf_value_bind *bind = &d->value_binds[i];
+        const gf_feed_spec *feed = &d->feeds[bind->feed];
+        const char *data = run->pointers[feed->pointer];
+        if (feed->shape.item_bytes == 8) {
+            memcpy(&run->symbols[bind->symbol], data + 8 * bind->element, 8);
+        } else {
+            int32_t value;
+            memcpy(&value, data + 4 * bind->element, 4);
+            run->symbols[bind->symbol] = value;
+        }
+    }
+}
+
+/* Whether a value bind would read past the end of what was fed. */
+static int32_t check_value_binds(gf_run *run)
+{
+    const gf_description *d = &run->executable->d;
+    for (int32_t i = 0; i < d->value_bind_count; i++) {
+        const gf_value_bind *bind = &d->value_binds[i];
+        int64_t elements = 1;
+        for (int32_t k = 0; k < d->feeds[bind->feed].shape.rank; k++) {
+            elements *= run->feed_dims[bind->feed][k];
+        }
+        if (bind->element >= elements) {
+            run->problem = (gf_problem){bind->feed, 0, elements, bind->element + 1};
+            return GF_FEED_MISMATCH;
+        }
+    }
+    return GF_OK;
+}
+
+/* The dimensions that a value slot describes, against what was fed. */
+static int32_t check_feeds(gf_run *run)
+{
+    const gf_description *d = &run->executable->d;
+    for (int32_t i = 0; i < d->feed_count; i++) {
+        const gf_shape *shape = &d->feeds[i].shape;
+        for (int32_t k = 0; k < shape->rank; k++) {
+            int64_t expected = gf_size_under(run->binding, shape->dims[k]);
+            if (run->feed_dims[i][k] != expected) {
+                run->problem = (gf_problem){i, k, run->feed_dims[i][k], expected};
+                return GF_FEED_MISMATCH;
+            }
+        }
+    }
+    return GF_OK;
+}
+
+static int32_t provide_arena(gf_run *run)
+{
+    const gf_executable *executable = run->executable;
+    const gf_description *d = &executable->d;
+    if (run->filled == run->binding->serial || d->buffer_count == 0) {
+        return GF_OK;
+    }
+    run->filled = 0;
+    if (run->arena_bytes < run->binding->size.bytes || run->arena == NULL) {
+        char *grown = gf_aligned_memory((size_t)run->binding->size.bytes);
+        if (grown == NULL) {
+            return GF_NO_MEMORY;
+        }
+        free(run->arena);
+        run->arena = grown;
+        pthread_mutex_lock(&run->executable->mutex);
+        run->executable->run_bytes += run->binding->size.bytes - run->arena_bytes;
+        pthread_mutex_unlock(&run->executable->mutex);
+        run->arena_bytes = run->binding->size.bytes;
+    }
+    for (int32_t i = 0; i < d->buffer_count; i++) {
+        run->pointers[d->buffers[i].pointer] = run->arena + run->binding->offsets[i];
+    }
+    run->filled = run->binding->serial;
+    return GF_OK;
+}
+
+static int32_t provide_outputs(gf_run *run, gf_heap *heap)
+{
+    const gf_description *d = &run->executable->d;
+    for (int32_t i = 0; i < d->output_count; i++) {
+        const gf_output_spec *output = &d->outputs[i];
+        if (output->source != GF_FROM_BUFFER || output->shape.rank == 0) {
+            continue;
+        }
+        int64_t bytes = shape_bytes(run->binding, &output->shape, run->output_dims[i]);
+        if (bytes < 0) {
+            return GF_BAD_SIZE;
+        }
+        run->outputs[i] = gf_buffer_take(heap, (size_t)bytes);
+        if (run->outputs[i] == NULL) {
+            return GF_NO_MEMORY;
+        }
+        run->pointers[output->pointer] = gf_buffer_data(run->outputs[i]);
+    }
+    return GF_OK;
+}
+
+static int32_t provide_versions(gf_run *run, gf_heap *heap)
+{
+    const gf_description *d = &run->executable->d;
+    for (int32_t i = 0; i < d->state_count; i++) {
+        const gf_state_spec *state = &d->states[i];
+        gf_use *use = &run->uses[i];
+        if (use->reads) {
+            run->pointers[state->pointer_in] = gf_buffer_data(use->before);
+        }
+        if (!use->writes) {
+            continue;
+        }
+        int64_t bytes = shape_bytes(run->binding, &state->shape, use->new_dims);
+        if (bytes < 0) {
+            return GF_BAD_SIZE;
+        }
+        use->new_rank = state->shape.rank;
+        if (use->in_place && gf_buffer_bytes(use->before) == (size_t)bytes) {
+            use->after = use->before;
+        } else {
+            /* The store may still think it is in place, which only makes readers wait. */
+            use->in_place = 0;
+            use->after = gf_buffer_take(heap, (size_t)bytes);
+            if (use->after == NULL) {
+                return GF_NO_MEMORY;
+            }
+        }
+        run->pointers[state->pointer_out] = gf_buffer_data(use->after);
+    }
+    return GF_OK;
+}
+
+int32_t gf_run_bind(gf_run *run, gf_heap *heap)
+{
+    gf_executable *executable = run->executable;
+    int32_t status = check_value_binds(run);
+    if (status != GF_OK) {
+        return status;
+    }
+    if (executable->d.symbol_count > 0) {
+        bind_symbols(run);
+    }
+    size_t bytes = (size_t)executable->d.symbol_count * sizeof *run->symbols;
+    /* The binding of the last run is kept: most runs have the sizes of the one before. */
+    if (run->binding == NULL ||
+        (bytes > 0 && memcmp(run->binding->symbols, run->symbols, bytes) != 0)) {
+        gf_binding *found;
+        status = gf_binding_find(executable, run->symbols, &found, &run->problem);
+        if (status != GF_OK) {
+            return status;
+        }
+        if (run->binding != NULL) {
+            gf_binding_drop(executable, run->binding);
+        }
+        run->binding = found;
+    }
+    run->frame.values = run->binding->values;
+    status = check_feeds(run);
+    status = status == GF_OK ? provide_arena(run) : status;
+    status = status == GF_OK ? provide_versions(run, heap) : status;
+    return status == GF_OK ? provide_outputs(run, heap) : status;
+}
+
+/* The step and what follows it. */
+
+void gf_run_allow_interrupts(gf_run *run, gf_interrupted allowed)
+{
+    run->host.interrupted = allowed;
+}
+
+int32_t gf_run_step(gf_run *run, int32_t profile)
+{
+    gf_frame *frame = &run->frame;
+    run->record_count = 0;
+    run->thread_count = 0;
+    frame->status = GF_OK;
+    frame->profile = profile;
+    frame->site = -1;
+    frame->launch = -1;
+    atomic_store_explicit(&run->failing, 0, memory_order_relaxed);
+    uint64_t mode = gf_mode_enter();
+    int32_t status = run->executable->step(frame);
+    gf_mode_leave(mode);
+    return status != GF_OK ? status : frame->status;
+}
+
+static void end_transaction(gf_run *run, int32_t commit)
+{
+    if (run->pinned) {
+        gf_store_end(run->store, run->uses, run->executable->d.state_count, commit);
+        run->pinned = 0;
+    }
+}
+
+gf_output gf_run_output(gf_run *run, int32_t index)
+{
+    const gf_description *d = &run->executable->d;
+    const gf_output_spec *output = &d->outputs[index];
+    gf_output result = {NULL, NULL, output->shape.rank, run->output_dims[index]};
+    const gf_use *use = &run->uses[output->index];
+    switch (output->source) {
+    case GF_FROM_BUFFER:
+        result.data = run->pointers[output->pointer];
+        result.buffer = run->outputs[index];
+        run->outputs[index] = NULL;
+        return result;
+    case GF_FROM_STATE_IN:
+        result = (gf_output){NULL, use->before, use->rank, use->dims};
+        break;
+    case GF_FROM_STATE_OUT:
+        result = (gf_output){NULL, use->after, use->new_rank, use->new_dims};
+        break;
+    case GF_FROM_FEED:
+        result.data = run->pointers[d->feeds[output->index].pointer];
+        result.rank = d->feeds[output->index].shape.rank;
+        result.dims = run->feed_dims[output->index];
+        return result;
+    default:
+        result.data = (void *)d->constants[output->index].data;
+        for (int32_t i = 0; i < output->shape.rank; i++) {
+            run->output_dims[index][i] = gf_size_under(run->binding, output->shape.dims[i]);
+        }
+        return result;
+    }
+    gf_buffer_retain(result.buffer);
+    result.data = gf_buffer_data(result.buffer);
+    return result;
+}
+
+void gf_run_commit(gf_run *run)
+{
+    end_transaction(run, 1);
+}
+
+void gf_run_end(gf_run *run)
+{
+    gf_executable *executable = run->executable;
+    if (run->ticket.queued) {
+        gf_store_drop_ticket(run->store, &run->ticket);
+    }
+    end_transaction(run, 0);
+    for (int32_t i = 0; i < executable->d.output_count; i++) {
+        if (run->outputs[i] != NULL) {
+            gf_buffer_release(run->outputs[i]);
+            run->outputs[i] = NULL;
+        }
+    }
+    pthread_mutex_lock(&executable->mutex);
+    run->next = executable->idle;
+    executable->idle = run;
+    pthread_mutex_unlock(&executable->mutex);
+}
+
+const gf_frame *gf_run_frame(const gf_run *run)
+{
+    return &run->frame;
+}
+
+const gf_problem *gf_run_problem(const gf_run *run)
+{
+    return &run->problem;
+}
+
+const gf_use *gf_run_use(const gf_run *run, int32_t index)
+{
+    return &run->uses[index];
+}
+
+const gf_record *gf_run_records(const gf_run *run, int64_t *count)
+{
+    *count = run->record_count;
+    return run->records;
+}
+
+int64_t gf_run_size(const gf_run *run, gf_size size)
+{
+    return gf_size_under(run->binding, size);
+}

@@ -1,0 +1,309 @@
+/* The variables of a session. One mutex guards them all: it is held for a few loads and stores. */
+#define _GNU_SOURCE
+#include "graphflow/store.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "graphflow/frame.h"
+#include "graphflow/threads.h"
+
+typedef struct variable {
+    int32_t defined;
+    int32_t writing;  /* a transaction writes it */
+    int32_t in_place; /* ... into the current version */
+    pthread_t writer;
+    gf_buffer *current; /* NULL: no value yet */
+    int32_t rank;
+    int64_t dims[GF_MAX_RANK];
+} variable;
+
+struct gf_store {
+    pthread_mutex_t mutex;
+    pthread_cond_t freed; /* a transaction has ended */
+    gf_heap *heap;
+    variable *variables;
+    int32_t count;
+    gf_ticket *first_waiting;
+    uint32_t fork_generation;
+};
+
+gf_store *gf_store_create(gf_heap *heap)
+{
+    gf_store *store = calloc(1, sizeof *store);
+    if (store != NULL) {
+        store->heap = heap;
+        store->fork_generation = gf_fork_generation();
+        pthread_mutex_init(&store->mutex, NULL);
+        pthread_cond_init(&store->freed, NULL);
+    }
+    return store;
+}
+
+void gf_store_destroy(gf_store *store)
+{
+    if (store == NULL) {
+        return;
+    }
+    for (int32_t i = 0; i < store->count; i++) {
+        gf_buffer_release(store->variables[i].current);
+    }
+    free(store->variables);
+    pthread_mutex_destroy(&store->mutex);
+    pthread_cond_destroy(&store->freed);
+    free(store);
+}
+
+/* In a forked child the transactions of other threads are gone. What they were writing in place
+ * is neither old nor new, so it counts as having no value. */
+static void forget_transactions(gf_store *store)
+{
+    store->fork_generation = gf_fork_generation();
+    pthread_mutex_init(&store->mutex, NULL);
+    pthread_cond_init(&store->freed, NULL);
+    store->first_waiting = NULL;
+    for (int32_t i = 0; i < store->count; i++) {
+        variable *v = &store->variables[i];
+        if (v->writing && v->in_place) {
+            v->current = NULL;
+        }
+        v->writing = 0;
+        v->in_place = 0;
+    }
+}
+
+static void enter(gf_store *store)
+{
+    if (store->fork_generation != gf_fork_generation()) {
+        forget_transactions(store);
+    }
+    pthread_mutex_lock(&store->mutex);
+}
+
+static void leave(gf_store *store)
+{
+    pthread_mutex_unlock(&store->mutex);
+}
+
+int32_t gf_store_define(gf_store *store, int32_t slot)
+{
+    int32_t status = GF_OK;
+    if (slot < 0 || slot > 1 << 24) {
+        return GF_BAD_DESCRIPTION;
+    }
+    enter(store);
+    if (slot >= store->count) {
+        int32_t count = slot + 1 > 2 * store->count ? slot + 1 : 2 * store->count;
+        variable *grown = realloc(store->variables, (size_t)count * sizeof *grown);
+        if (grown == NULL) {
+            status = GF_NO_MEMORY;
+        } else {
+            memset(grown + store->count, 0, (size_t)(count - store->count) * sizeof *grown);
+            store->variables = grown;
+            store->count = count;
+        }
+    }
+    if (status == GF_OK) {
+        store->variables[slot].defined = 1;
+    }
+    leave(store);
+    return status;
+}
+
+int32_t gf_store_count(gf_store *store)
+{
+    return store->count;
+}
+
+/* Whether the transaction can begin now: nothing it reads is being overwritten, nothing it
+ * writes is being written. */
+static int32_t admissible(const gf_store *store, const gf_use *uses, int32_t count)
+{
+    int32_t status = GF_OK;
+    for (int32_t i = 0; i < count; i++) {
+        const gf_use *use = &uses[i];
+        if (use->slot < 0 || use->slot >= store->count || !store->variables[use->slot].defined) {
+            return GF_BAD_DESCRIPTION;
+        }
+        const variable *v = &store->variables[use->slot];
+        if (v->writing && (use->writes || v->in_place)) {
+            if (pthread_equal(v->writer, pthread_self())) {
+                return GF_REENTERED;
+            }
+            status = GF_WOULD_BLOCK;
+        }
+    }
+    return status;
+}
+
+static int32_t admit(gf_store *store, gf_use *uses, int32_t count)
+{
+    int32_t status = GF_OK;
+    for (int32_t i = 0; i < count; i++) {
+        uses[i].before = uses[i].reads ? store->variables[uses[i].slot].current : NULL;
+        uses[i].after = NULL;
+        if (uses[i].reads && uses[i].before == NULL) {
+            status = GF_UNINITIALIZED;
+        }
+    }
+    if (status != GF_OK) {
+        return status;
+    }
+    for (int32_t i = 0; i < count; i++) {
+        gf_use *use = &uses[i];
+        variable *v = &store->variables[use->slot];
+        int alone = v->current != NULL && gf_buffer_holders(v->current) == 1;
+        if (use->reads) {
+            gf_buffer_retain(use->before);
+            use->rank = v->rank;
+            memcpy(use->dims, v->dims, (size_t)v->rank * sizeof *v->dims);
+        }
+        use->in_place = use->in_place && use->writes && use->reads && alone &&
+                        store->first_waiting == NULL;
+        if (use->writes) {
+            v->writing = 1;
+            v->in_place = use->in_place;
+            v->writer = pthread_self();
+        }
+    }
+    return GF_OK;
+}
+
+static void unqueue(gf_store *store, gf_ticket *ticket)
+{
+    if (!ticket->queued) {
+        return;
+    }
+    gf_ticket **link = &store->first_waiting;
+    while (*link != NULL && *link != ticket) {
+        link = &(*link)->next;
+    }
+    if (*link == ticket) {
+        *link = ticket->next;
+        pthread_cond_broadcast(&store->freed); /* another one is first now */
+    }
+    ticket->queued = 0;
+}
+
+static void enqueue(gf_store *store, gf_ticket *ticket)
+{
+    if (ticket->queued) {
+        return;
+    }
+    gf_ticket **link = &store->first_waiting;
+    while (*link != NULL) {
+        link = &(*link)->next;
+    }
+    ticket->next = NULL;
+    ticket->queued = 1;
+    *link = ticket;
+}
+
+/* Readers hold up nobody and may pass; writers go in order of arrival. A run that a host call of
+ * another run makes may pass too: those that wait may be waiting for that other run. */
+static int is_its_turn(const gf_store *store, const gf_use *uses, int32_t count,
+                       const gf_ticket *ticket)
+{
+    int writes = 0;
+    if (store->first_waiting == NULL || store->first_waiting == ticket) {
+        return 1;
+    }
+    for (int32_t i = 0; i < count; i++) {
+        writes |= uses[i].writes;
+    }
+    for (int32_t i = 0; i < store->count && writes; i++) {
+        const variable *v = &store->variables[i];
+        if (v->writing && pthread_equal(v->writer, pthread_self())) {
+            return 1;
+        }
+    }
+    return !writes;
+}
+
+int32_t gf_store_begin(gf_store *store, gf_use *uses, int32_t count, gf_ticket *ticket,
+                       int64_t wait_us)
+{
+    struct timespec until;
+    int late = wait_us <= 0;
+    if (!late) {
+        clock_gettime(CLOCK_REALTIME, &until);
+        int64_t ns = until.tv_nsec + wait_us % 1000000 * 1000;
+        until.tv_sec += (time_t)(wait_us / 1000000 + ns / 1000000000);
+        until.tv_nsec = (long)(ns % 1000000000);
+    }
+    enter(store);
+    int32_t status;
+    for (;;) {
+        status = admissible(store, uses, count);
+        if (status == GF_OK && !is_its_turn(store, uses, count, ticket)) {
+            status = GF_WOULD_BLOCK;
+        }
+        if (status != GF_WOULD_BLOCK) {
+            unqueue(store, ticket);
+            break;
+        }
+        enqueue(store, ticket);
+        if (late) {
+            break;
+        }
+        late = pthread_cond_timedwait(&store->freed, &store->mutex, &until) == ETIMEDOUT;
+    }
+    if (status == GF_OK) {
+        status = admit(store, uses, count);
+    }
+    leave(store);
+    return status;
+}
+
+void gf_store_drop_ticket(gf_store *store, gf_ticket *ticket)
+{
+    if (ticket->queued) {
+        enter(store);
+        unqueue(store, ticket);
+        leave(store);
+    }
+}
+
+void gf_store_end(gf_store *store, gf_use *uses, int32_t count, int32_t commit)
+{
+    enter(store);
+    int wrote = 0;
+    for (int32_t i = 0; i < count; i++) {
+        gf_use *use = &uses[i];
+        if (use->writes) {
+            variable *v = &store->variables[use->slot];
+            wrote = 1;
+            if (commit) {
+                if (use->after != v->current) {
+                    gf_buffer_release(v->current);
+                    v->current = use->after;
+                }
+                v->rank = use->new_rank;
+                memcpy(v->dims, use->new_dims, (size_t)use->new_rank * sizeof *v->dims);
+            } else if (use->after != use->before) {
+                gf_buffer_release(use->after);
+            }
+            v->writing = 0;
+            v->in_place = 0;
+        }
+        gf_buffer_release(use->before);
+        use->before = NULL;
+        use->after = NULL;
+    }
+    if (wrote && store->first_waiting != NULL) {
+        pthread_cond_broadcast(&store->freed);
+    }
+    leave(store);
+}
+
+int32_t gf_store_initialized(gf_store *store, int32_t slot)
+{
+    enter(store);
+    int32_t initialized =
+        slot >= 0 && slot < store->count && store->variables[slot].current != NULL;
+    leave(store);
+    return initialized;
+}

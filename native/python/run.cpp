@@ -1,0 +1,493 @@
+// The path of a run, from Python's feeds to Python's results.
+//
+// All locks of the runtime except the one on which runs wait for variables are taken while the
+// interpreter's lock is held, so a fork made by Python finds them free.
+#include "arrays.hpp"
+#include "session.hpp"
+#include "signals.hpp"
+
+#include <cstring>
+
+namespace graphflow {
+namespace {
+
+// A Python error put aside while generated code unwinds.
+class SavedError {
+public:
+    SavedError() = default;
+    SavedError(const SavedError &) = delete;
+    SavedError &operator=(const SavedError &) = delete;
+    ~SavedError() { clear(); }
+    void save()
+    {
+        clear();
+        PyErr_Fetch(&type_, &value_, &traceback_);
+    }
+    bool restore()
+    {
+        if (type_ == nullptr) {
+            return false;
+        }
+        PyErr_Restore(type_, value_, traceback_);
+        type_ = value_ = traceback_ = nullptr;
+        return true;
+    }
+
+private:
+    void clear()
+    {
+        Py_CLEAR(type_);
+        Py_CLEAR(value_);
+        Py_CLEAR(traceback_);
+    }
+    PyObject *type_ = nullptr, *value_ = nullptr, *traceback_ = nullptr;
+};
+
+// What the callbacks of one run find again.
+struct Context {
+    Executable *executable;
+    SavedError error;
+};
+
+class InterpreterLock {
+public:
+    InterpreterLock() : state_(PyGILState_Ensure()) {}
+    InterpreterLock(const InterpreterLock &) = delete;
+    InterpreterLock &operator=(const InterpreterLock &) = delete;
+    ~InterpreterLock() { PyGILState_Release(state_); }
+
+private:
+    PyGILState_STATE state_;
+};
+
+// The arena is reused as soon as the run ends, and the function may keep its arguments: copies.
+PyObject *argument_of(const gf_run *run, const Operand &operand)
+{
+    npy_intp dims[GF_MAX_RANK];
+    auto rank = static_cast<int>(operand.dims.size());
+    for (int i = 0; i < rank; i++) {
+        dims[i] = gf_run_size(run, operand.dims[static_cast<size_t>(i)]);
+    }
+    Py_INCREF(operand.descr.get());
+    PyObject *array = PyArray_NewFromDescr(&PyArray_Type, operand.descr.descr(), rank, dims,
+                                           nullptr, nullptr, 0, nullptr);
+    if (array != nullptr) {
+        auto *to = reinterpret_cast<PyArrayObject *>(array);
+        std::memcpy(PyArray_DATA(to), gf_run_frame(run)->pointers[operand.pointer],
+                    static_cast<size_t>(PyArray_NBYTES(to)));
+    }
+    return array;
+}
+
+bool store_result(const gf_run *run, const Operand &operand, PyObject *value)
+{
+    Py_INCREF(operand.descr.get());
+    Ref array = Ref::steal(PyArray_FromAny(value, operand.descr.descr(), 0, 0,
+                                           NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_FORCECAST, nullptr));
+    if (!array) {
+        return false;
+    }
+    auto rank = static_cast<int>(operand.dims.size());
+    bool fits = PyArray_NDIM(array.array()) == rank;
+    for (int i = 0; i < rank && fits; i++) {
+        fits = PyArray_DIM(array.array(), i) ==
+               gf_run_size(run, operand.dims[static_cast<size_t>(i)]);
+    }
+    if (!fits) {
+        PyErr_SetString(PyExc_ValueError, "a host call gave an array of another shape");
+        return false;
+    }
+    std::memcpy(gf_run_frame(run)->pointers[operand.pointer], PyArray_DATA(array.array()),
+                static_cast<size_t>(PyArray_NBYTES(array.array())));
+    return true;
+}
+
+bool call_function(const gf_run *run, const HostCall &call)
+{
+    Ref arguments = Ref::steal(PyTuple_New(static_cast<Py_ssize_t>(call.inputs.size())));
+    for (size_t i = 0; i < call.inputs.size() && arguments; i++) {
+        PyObject *argument = argument_of(run, call.inputs[i]);
+        if (argument == nullptr) {
+            return false;
+        }
+        PyTuple_SET_ITEM(arguments.get(), static_cast<Py_ssize_t>(i), argument);
+    }
+    Ref function = call.function;
+    Ref result = Ref::steal(arguments ? PyObject_CallObject(function.get(), arguments.get())
+                                      : nullptr);
+    if (!result || call.outputs.empty()) {
+        return static_cast<bool>(result);
+    }
+    bool many = PyTuple_Check(result.get()) || PyList_Check(result.get());
+    if (call.outputs.size() == 1 && !(many && PySequence_Fast_GET_SIZE(result.get()) == 1)) {
+        return store_result(run, call.outputs[0], result.get());
+    }
+    if (!many || static_cast<size_t>(PySequence_Fast_GET_SIZE(result.get())) != call.outputs.size()) {
+        PyErr_Format(PyExc_ValueError, "a host call gave other than the %zu results it should",
+                     call.outputs.size());
+        return false;
+    }
+    for (size_t i = 0; i < call.outputs.size(); i++) {
+        if (!store_result(run, call.outputs[i],
+                          PySequence_Fast_GET_ITEM(result.get(), static_cast<Py_ssize_t>(i)))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int32_t host_call(void *data, gf_run *run, int32_t index)
+{
+    auto *context = static_cast<Context *>(data);
+    InterpreterLock lock;
+    const auto &calls = context->executable->calls;
+    if (index < 0 || static_cast<size_t>(index) >= calls.size()) {
+        PyErr_Format(PyExc_SystemError, "host call %d does not exist", index);
+    } else if (call_function(run, calls[static_cast<size_t>(index)])) {
+        return GF_OK;
+    }
+    context->error.save();
+    return GF_HOST_ERROR;
+}
+
+// A signal has arrived: lets Python's handler decide, here and now, whether the run goes on.
+int32_t interrupted(void *data, gf_run *)
+{
+    auto *context = static_cast<Context *>(data);
+    interrupt_attention = 0;
+    InterpreterLock lock;
+    if (PyErr_CheckSignals() == 0) {
+        return 0;
+    }
+    context->error.save();
+    return 1;
+}
+
+// Strong references to the arrays of one run, without an allocation for the usual number.
+class Held {
+public:
+    explicit Held(size_t count)
+    {
+        if (count > room) {
+            more_.resize(count);
+            items_ = more_.data();
+        }
+    }
+    Held(const Held &) = delete;
+    Held &operator=(const Held &) = delete;
+    ~Held()
+    {
+        for (size_t i = 0; i < used_; i++) {
+            Py_DECREF(items_[i]);
+        }
+    }
+    void push(PyObject *object) { items_[used_++] = object; }
+    PyObject *const *data() const { return items_; }
+
+private:
+    static constexpr size_t room = 16;
+    PyObject *few_[room];
+    std::vector<PyObject *> more_;
+    PyObject **items_ = few_;
+    size_t used_ = 0;
+};
+
+// One run; whatever was not finished when this goes is undone.
+class Run {
+public:
+    Run(Session &session, PyObject *call_object, Call &call)
+        : session_(session), call_object_(Ref::share(call_object)), call_(call),
+          executable_(*call.executable), feeds_(call.feed_order.size())
+    {
+        session_.enter();
+        context_.executable = &executable_;
+    }
+    Run(const Run &) = delete;
+    Run &operator=(const Run &) = delete;
+    ~Run()
+    {
+        if (run_ != nullptr) {
+            gf_run_end(run_);
+        }
+        session_.leave();
+    }
+
+    bool begin();
+    bool feed(PyObject *const *values);
+    bool pin();
+    bool bind();
+    bool step(bool profile);
+    PyObject *results();
+    void commit();
+    bool report_profile(PyObject *options, PyObject *metadata);
+
+private:
+    bool feed_one(size_t position, PyObject *value);
+    // Each raises, through the session's Python method that words the message.
+    bool feed_error(int32_t feed, PyObject *value);
+    bool uninitialized();
+    bool bind_error(int32_t status);
+    bool run_error(int32_t status);
+    bool raised(const char *hook, PyObject *returned);
+
+    Session &session_;
+    Ref call_object_;
+    Call &call_;
+    Executable &executable_;
+    gf_run *run_ = nullptr;
+    Context context_;
+    Held feeds_;
+};
+
+bool Run::raised(const char *hook, PyObject *returned)
+{
+    if (returned != nullptr) {
+        Py_DECREF(returned);
+        PyErr_Format(PyExc_SystemError, "%s did not raise", hook);
+    }
+    return false;
+}
+
+bool Run::feed_error(int32_t feed, PyObject *value)
+{
+    PyObject *type = nullptr, *error = nullptr, *traceback = nullptr;
+    PyErr_Fetch(&type, &error, &traceback);
+    if (type != nullptr) {
+        PyErr_NormalizeException(&type, &error, &traceback);
+        if (!PyErr_GivenExceptionMatches(type, PyExc_Exception)) {
+            PyErr_Restore(type, error, traceback); // Ctrl-C while converting is not about the feed
+            return false;
+        }
+    }
+    Ref holds[] = {Ref::steal(type), Ref::steal(error), Ref::steal(traceback)};
+    return raised("_feed_error",
+                  PyObject_CallMethod(session_.self(), "_feed_error", "OiOO", call_object_.get(),
+                                      feed, value, error ? error : Py_None));
+}
+
+bool Run::uninitialized()
+{
+    Ref slots = Ref::steal(PyList_New(0));
+    for (size_t i = 0; i < executable_.state_slots.size() && slots; i++) {
+        const gf_use *use = gf_run_use(run_, static_cast<int32_t>(i));
+        if (use->reads && use->before == nullptr) {
+            Ref slot = Ref::steal(PyLong_FromLong(use->slot));
+            if (!slot || PyList_Append(slots.get(), slot.get()) < 0) {
+                return false;
+            }
+        }
+    }
+    return slots && raised("_uninitialized",
+                           PyObject_CallMethod(session_.self(), "_uninitialized", "OO",
+                                               call_object_.get(), slots.get()));
+}
+
+bool Run::bind_error(int32_t status)
+{
+    const gf_problem *problem = gf_run_problem(run_);
+    if (status == GF_SIZE_MISMATCH || status == GF_BAD_SIZE) {
+        bool mismatch = status == GF_SIZE_MISMATCH;
+        return raised("_size_error",
+                      PyObject_CallMethod(session_.self(), "_size_error", "OiLL",
+                                          call_object_.get(), mismatch ? problem->index : -1,
+                                          mismatch ? static_cast<long long>(problem->actual) : 0LL,
+                                          mismatch ? static_cast<long long>(problem->expected)
+                                                   : 0LL));
+    }
+    if (status == GF_FEED_MISMATCH) {
+        return raised("_feed_size_error",
+                      PyObject_CallMethod(session_.self(), "_feed_size_error", "OiiLL",
+                                          call_object_.get(), problem->index, problem->axis,
+                                          static_cast<long long>(problem->actual),
+                                          static_cast<long long>(problem->expected)));
+    }
+    return run_error(status);
+}
+
+bool Run::run_error(int32_t status)
+{
+    if ((status == GF_HOST_ERROR || status == GF_INTERRUPTED) && context_.error.restore()) {
+        return false;
+    }
+    const gf_frame *frame = gf_run_frame(run_);
+    bool failed = status == GF_FAILED;
+    return raised("_run_error",
+                  PyObject_CallMethod(session_.self(), "_run_error", "Oii(LL)i",
+                                      call_object_.get(), status, failed ? frame->site : -1,
+                                      failed ? static_cast<long long>(frame->fail_values[0]) : 0LL,
+                                      failed ? static_cast<long long>(frame->fail_values[1]) : 0LL,
+                                      failed ? frame->launch : -1));
+}
+
+bool Run::begin()
+{
+    const gf_host host = {&context_, host_call, nullptr, &interrupt_attention};
+    run_ = gf_run_begin(executable_.handle.get(), session_.pool(), &host);
+    if (run_ == nullptr) {
+        PyErr_NoMemory();
+        return false;
+    }
+    return true;
+}
+
+bool Run::feed_one(size_t position, PyObject *value)
+{
+    int32_t feed = call_.feed_order[position];
+    if (feed < 0) {
+        return true;
+    }
+    Ref converted;
+    if (!call_.converters.empty() && call_.converters[position].get() != Py_None) {
+        converted = Ref::steal(PyObject_CallOneArg(call_.converters[position].get(), value));
+        if (!converted) {
+            return feed_error(feed, value);
+        }
+    }
+    PyObject *given = converted ? converted.get() : value;
+    PyArray_Descr *descr = executable_.feed_descrs[static_cast<size_t>(feed)].descr();
+    PyArrayObject *array;
+    if (is_direct(given, descr->type_num)) {
+        Py_INCREF(given);
+        array = reinterpret_cast<PyArrayObject *>(given);
+        session_.counters.feeds_zero_copy++;
+    } else {
+        array = reinterpret_cast<PyArrayObject *>(convert_feed(given, descr));
+        if (array == nullptr) {
+            return feed_error(feed, value);
+        }
+        session_.counters.feeds_copied++;
+    }
+    feeds_.push(reinterpret_cast<PyObject *>(array));
+    int32_t status = gf_run_feed(run_, feed, PyArray_DATA(array), PyArray_NDIM(array),
+                                 reinterpret_cast<const int64_t *>(PyArray_DIMS(array)));
+    return status == GF_OK || feed_error(feed, value);
+}
+
+bool Run::feed(PyObject *const *values)
+{
+    for (size_t i = 0; i < call_.feed_order.size(); i++) {
+        if (!feed_one(i, values[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool Run::pin()
+{
+    if (executable_.state_slots.empty()) {
+        return true;
+    }
+    int32_t status = await_turn(
+        session_, [this](int64_t us) { return gf_run_pin(run_, session_.store(), us); });
+    if (status == GF_OK) {
+        return true;
+    }
+    if (status == GF_WOULD_BLOCK) {
+        return false;
+    }
+    return status == GF_UNINITIALIZED ? uninitialized() : run_error(status);
+}
+
+bool Run::bind()
+{
+    int32_t status = gf_run_bind(run_, session_.heap());
+    return status == GF_OK || bind_error(status);
+}
+
+bool Run::step(bool profile)
+{
+    int32_t status;
+    session_.counters.native_calls++;
+    if (executable_.small) {
+        status = gf_run_step(run_, profile);
+    } else {
+        if (watch_interrupts()) {
+            /* Cleared before Python handles what came so far, so nothing is missed between. */
+            interrupt_attention = 0;
+            if (PyErr_CheckSignals() < 0) {
+                return false;
+            }
+            gf_run_allow_interrupts(run_, interrupted);
+        }
+        PyThreadState *saved = PyEval_SaveThread();
+        status = gf_run_step(run_, profile);
+        PyEval_RestoreThread(saved);
+    }
+    return status == GF_OK || run_error(status);
+}
+
+PyObject *Run::results()
+{
+    size_t count = executable_.output_descrs.size();
+    Held outputs(count);
+    for (size_t i = 0; i < count; i++) {
+        gf_output output = gf_run_output(run_, static_cast<int32_t>(i));
+        bool own = executable_.output_sources[i] == GF_FROM_BUFFER;
+        PyObject *array = wrap_output(output, executable_.output_descrs[i].descr(), own);
+        if (array == nullptr) {
+            return nullptr;
+        }
+        outputs.push(array);
+        (output.buffer != nullptr ? session_.counters.outputs_zero_copy
+                                  : session_.counters.outputs_copied)++;
+    }
+    return call_.nest.build(outputs.data());
+}
+
+void Run::commit()
+{
+    for (size_t i = 0; i < executable_.state_slots.size(); i++) {
+        const gf_use *use = gf_run_use(run_, static_cast<int32_t>(i));
+        if (use->writes) {
+            (use->in_place ? session_.counters.in_place_writes : session_.counters.new_versions)++;
+        }
+    }
+    gf_run_commit(run_);
+}
+
+bool Run::report_profile(PyObject *options, PyObject *metadata)
+{
+    int64_t count;
+    const gf_record *records = gf_run_records(run_, &count);
+    Ref rows = Ref::steal(PyList_New(static_cast<Py_ssize_t>(count)));
+    for (int64_t i = 0; i < count && rows; i++) {
+        PyObject *row = Py_BuildValue("(iiLL)", records[i].launch, records[i].thread,
+                                      static_cast<long long>(records[i].begin_ns),
+                                      static_cast<long long>(records[i].end_ns));
+        if (row == nullptr) {
+            return false;
+        }
+        PyList_SET_ITEM(rows.get(), static_cast<Py_ssize_t>(i), row);
+    }
+    Ref done = Ref::steal(rows ? PyObject_CallMethod(session_.self(), "_profiled", "OOOO",
+                                                     call_object_.get(), rows.get(), options,
+                                                     metadata)
+                               : nullptr);
+    return static_cast<bool>(done);
+}
+
+} // namespace
+
+PyObject *run_call(Session &session, PyObject *call_object, Call &call, PyObject *const *values,
+                   PyObject *options, PyObject *metadata)
+{
+    bool profile = options != Py_None || metadata != Py_None;
+    session.counters.runs++;
+    Run run(session, call_object, call);
+    if (!run.begin() || !run.feed(values) || !run.pin() || !run.bind() || !run.step(profile)) {
+        return nullptr;
+    }
+    // Results are complete before the commit: a run that raises changes no variable.
+    Ref results = Ref::steal(run.results());
+    if (!results) {
+        return nullptr;
+    }
+    run.commit();
+    if (profile && !run.report_profile(options, metadata)) {
+        return nullptr;
+    }
+    return results.release();
+}
+
+} // namespace graphflow
