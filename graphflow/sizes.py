@@ -305,6 +305,15 @@ def symbols_of(value) -> Iterator[Symbol]:
             yield from symbols_of(item)
 
 
+def as_symbol(value) -> Symbol | None:
+    """The symbol a size consists of, or None where it is a number or anything more."""
+    if isinstance(value, Size) and len(value.terms) == 1:
+        monomial, coefficient = value.terms[0]
+        if coefficient == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
+            return monomial[0]
+    return None
+
+
 def _rebuild(value: Dim, leaf: Callable[[Symbol], Dim]) -> Dim:
     if not isinstance(value, Size):
         return value

@@ -1,0 +1,331 @@
+"""Cuts what one run needs out of the user's graph, and makes it a pure function.
+
+    graph with variables, reads, assigns     -->     Program: feeds, values of variables
+                                                     -> fetches, new values of variables
+
+Feeds end the search for what is needed (any tensor can be fed); state operations become the values
+they hand on; effects are kept in the order of their creation. Every node's type is inferred anew,
+so that fed ranks and sizes reach whatever depends on them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..errors import FeedError, GraphError, InternalError, TypeRuleError
+from ..ir.graph import Graph
+from ..ir.node import Attrs, Node, Region, Tensor, topological
+from ..ir.op import EFFECT, STATE, find
+from ..ir.program import Interner, Origin, Program
+from ..ir.types import TensorType
+from ..ops.movement import resolve_like
+from ..ops.reduction import resolve_reduce, resolve_sum_to
+from ..sizes import Dim, Size, Symbol, as_symbol, symbols_of
+from .feed_sizes import FeedSizes
+from .state_order import is_write, last_writes
+
+# What takes its shape from another tensor becomes a plain operation now that ranks are known.
+_RESOLVED = {
+    "broadcast_like": resolve_like,
+    "reshape_like": resolve_like,
+    "sum_to": resolve_sum_to,
+    "reduce": resolve_reduce,
+}
+
+
+def cut(
+    graph: Graph,
+    fetches: Sequence[Tensor | Node],
+    feeds: Sequence[Tensor],
+    feed_types: Sequence[TensorType] | None = None,
+    bindings: Mapping[Symbol, Dim] | None = None,
+) -> Program:
+    """The Program that computes `fetches` from `feeds`.
+
+    fetches: tensors to compute and operations to run
+    feed_types: the feeds' types as far as the run knows them; ranks always are known
+    bindings: sizes to fix, by the symbols of an earlier cut of the same feeds
+
+    Raises FeedError where a placeholder is needed but not fed, UnorderedWritesError where two
+    writes of a variable have no order, TypeRuleError where the fed types do not fit.
+    """
+    types = [t.tensor_type for t in feeds] if feed_types is None else list(feed_types)
+    for feed in feeds:
+        if feed.graph is not graph:
+            raise FeedError(
+                f"{feed.name} {feed.tensor_type} cannot be fed: it belongs to another graph"
+            )
+    sizes = FeedSizes(feeds, types, bindings or {})
+    needed = _needed(graph, fetches, feeds, sizes)
+    try:
+        return _cut(graph, fetches, feeds, needed, sizes, True)
+    except TypeRuleError:
+        if not sizes.merged:
+            raise
+    # A size that broadcasts with two others can only be 1: nothing is to be taken for granted.
+    sizes = FeedSizes(feeds, types, bindings or {})
+    return _cut(graph, fetches, feeds, needed, sizes, False)
+
+
+def _cut(graph, fetches, feeds, needed: Sequence[Node], sizes: FeedSizes, merge: bool) -> Program:
+    for node in needed:
+        for constraint in graph.constraints.get(node, ()):
+            sizes.require(constraint, (_origin(graph, node),), merge or not constraint.broadcast)
+    while True:
+        program, constraints = _Cut(graph, feeds, needed, sizes).program(fetches)
+        again = False
+        for constraint, origins in constraints:
+            again |= sizes.require(constraint, origins, merge or not constraint.broadcast)
+        if not again:
+            return program(sizes)
+
+
+# -- what is needed ------------------------------------------------------------------------------
+
+
+def _needed(
+    graph: Graph, fetches: Sequence[Tensor | Node], feeds: Sequence[Tensor], sizes: FeedSizes
+) -> list[Node]:
+    """The nodes that have to run, in the order of their creation."""
+    fed = set(feeds)
+    users: dict[Node, Node | None] = {}  # the node that needs it, None for a fetch
+    queue: deque[Node] = deque()
+    for fetch in fetches:
+        for node in _nodes_behind(fetch, fed):
+            if node not in users:
+                users[node] = None
+                queue.append(node)
+    while queue:
+        node = queue.popleft()
+        if node.op.name == "placeholder":
+            raise _missing_feed(graph, node, users, feeds, None)
+        wanted = list(_needs(node, fed))
+        for symbol in _symbols_in(node.attrs):
+            if sizes.is_bound(symbol) or node.op.name == "placeholder_with_default":
+                continue
+            owner = _owner(graph, symbol)
+            if owner is None:
+                raise InternalError(f"nothing gives the size {symbol} of {node.name} its value")
+            if owner.op.name == "placeholder":
+                users.setdefault(owner, node)
+                raise _missing_feed(graph, owner, users, feeds, symbol)
+            wanted.append(owner)
+        for need in wanted:
+            if need not in users:
+                users[need] = node
+                queue.append(need)
+    return sorted(users, key=lambda node: node.serial)
+
+
+def _nodes_behind(value: Tensor | Node, fed: set[Tensor]) -> Iterator[Node]:
+    if isinstance(value, Tensor):
+        if value not in fed:
+            yield value.node
+    elif not value.outputs or not all(output in fed for output in value.outputs):
+        yield value
+
+
+def _needs(node: Node, fed: set[Tensor]) -> Iterator[Node]:
+    for tensor in node.inputs:
+        if tensor not in fed:
+            yield tensor.node
+    for control in node.controls:
+        yield from _nodes_behind(control, fed)
+
+
+def _symbols_in(attrs: Attrs) -> Iterator[Symbol]:
+    for value in attrs.values():
+        if isinstance(value, (tuple, Size)):
+            yield from symbols_of(value)
+
+
+def _owner(graph: Graph, symbol: Symbol) -> Node | None:
+    """The placeholder whose dimension `symbol` is."""
+    for node in graph.nodes:
+        if node.op.name in ("placeholder", "placeholder_with_default"):
+            if symbol in symbols_of(node.outputs[0].dims or ()):
+                return node
+    return None
+
+
+def _missing_feed(
+    graph: Graph,
+    node: Node,
+    users: Mapping[Node, Node | None],
+    feeds: Sequence[Tensor],
+    symbol: Symbol | None,
+) -> FeedError:
+    """What to feed, the path from the fetch that needs it, and what was fed instead."""
+    path = [node]
+    while (user := users[path[-1]]) is not None:
+        path.append(user)
+    path.reverse()
+    names = [f"{step.name} ({step.op.name})" for step in path[:-1]]
+    if len(names) > 5:
+        names = [*names[:3], f"{len(names) - 4} more", names[-1]]
+    missing = node.outputs[0]
+    lines = [f"placeholder {missing.name} {missing.tensor_type} must be fed"]
+    lines.append(f"  defined at {graph.location(node)}")
+    if names:
+        what = "its size" if symbol is not None else "it"
+        lines.append(f"  {what} is needed by {' <- '.join(reversed(names))}")
+    if feeds:
+        lines.append(f"  fed: {', '.join(feed.name for feed in feeds[:6])}")
+        close = difflib.get_close_matches(node.name, [feed.node.name for feed in feeds], 1)
+        if close:
+            lines.append(f"  is {close[0]}:0 another one of a similar name?")
+    return FeedError("\n".join(lines))
+
+
+# -- the pure function ---------------------------------------------------------------------------
+
+
+def _origin(graph: Graph, node: Node) -> Origin:
+    return Origin(graph.names[node], graph.locations[node], node.op.name)
+
+
+class _Cut:
+    """One attempt at the Program, with the sizes merged so far."""
+
+    def __init__(self, graph: Graph, feeds, needed: Sequence[Node], sizes: FeedSizes):
+        self.graph = graph
+        self.feeds = feeds
+        self.needed = needed
+        self.sizes = sizes
+        self.interner = Interner()
+        self.tensors: dict[Tensor, Tensor] = {}  # of the user's graph -> of the Program
+        self.effects: list[Node] = []
+        self.checked: list[Node] = []  # pure nodes that may stop the run
+        self.values: dict[Node, Tensor] = {}  # write -> the variable's value after it
+        self.latest: dict[object, Tensor] = {}  # variable -> its value so far
+        self.serial = 0
+
+    def program(self, fetches):
+        interner = self.interner
+        inputs = []
+        for index, (feed, type_) in enumerate(
+            zip(self.feeds, self.sizes.inner_types(), strict=True)
+        ):
+            with interner.for_origin((_origin(self.graph, feed.node),)):
+                tensor = find("feed")(index=index, type=type_)
+            inputs.append(tensor)
+            self.tensors[feed] = tensor
+        fed = set(self.feeds)
+        seen = last_writes(self.needed, lambda node: _needs(node, fed))
+        for node in self.needed:
+            origin = _origin(self.graph, node)
+            try:
+                with interner.for_origin((origin,)):
+                    outputs = self._convert(node, seen)
+            except GraphError as error:
+                if str(origin.location) in str(error):
+                    raise
+                raise type(error)(f"{error}\n  {origin}") from None
+            for old, new in zip(node.outputs, outputs, strict=True):
+                self.tensors.setdefault(old, new)
+        results = tuple(self.tensors[f] for f in fetches if isinstance(f, Tensor))
+        updates = {
+            variable: value
+            for variable, value in self.latest.items()
+            if not (value.node.op.name == "state" and value.node.attrs["variable"] is variable)
+        }
+        effects = self._all_effects(results, updates)
+
+        def build(sizes: FeedSizes) -> Program:
+            return Program(
+                tuple(inputs), results, updates, effects, interner, sizes.checks(), sizes.types
+            )
+
+        return build, interner.constraints
+
+    def _all_effects(self, results, updates) -> tuple[Node, ...]:
+        """Effects, and what only a control dependency asks for but may stop the run."""
+        effects = dict.fromkeys(self.effects)
+        if self.checked:
+            roots = [t.node for t in (*results, *updates.values())]
+            reached = set(topological([*roots, *self.effects]))
+            effects |= dict.fromkeys(node for node in self.checked if node not in reached)
+        return tuple(effects)
+
+    def _convert(self, node: Node, seen: Mapping[Node, Node | None]) -> Sequence[Tensor]:
+        op = node.op
+        inputs = tuple(self.tensors[t] for t in node.inputs)
+        if op.kind == STATE:
+            return self._state(node, inputs, seen[node])
+        if op.name == "placeholder_with_default":
+            return [self._default(node, inputs[0])]
+        if op.name == "no_op":
+            return node.outputs
+        attrs = self._attrs(node)
+        serial = 0
+        if op.serial:
+            self.serial += 1
+            serial = self.serial
+        regions = tuple(self._region(region) for region in node.regions)
+        new = self.interner.create(op, inputs, attrs, regions, serial=serial)
+        resolve = _RESOLVED.get(op.name)
+        plain = resolve(new) if resolve is not None else None
+        if plain is not None:
+            return [plain]
+        if op.kind == EFFECT:
+            self.effects.append(new)
+        elif op.fallible:
+            self.checked.append(new)
+        return new.outputs
+
+    def _attrs(self, node: Node) -> Attrs:
+        if next(_symbols_in(node.attrs), None) is None:
+            return node.attrs
+        return Attrs({key: self.sizes.resolve(value) for key, value in node.attrs.items()})
+
+    def _state(self, node: Node, inputs, write: Node | None) -> Sequence[Tensor]:
+        variable = node.attrs["variable"]
+        if write is not None:
+            previous = self.values[write]
+        else:
+            with self.interner.for_origin((Origin(variable.name, variable.location, "variable"),)):
+                previous = find("state")(variable=variable)
+        attrs = self._attrs(node)
+        if attrs is not node.attrs:
+            node = Node(node.op, node.inputs, attrs, node.types, graph=node.graph)
+        update = node.op.update
+        if update is None:
+            raise InternalError(f"op {node.op.name} has no update rule")
+        value, results = update(previous, inputs, node)
+        if is_write(node):
+            self.values[node] = value
+            self.latest[variable] = value
+        return results
+
+    def _default(self, node: Node, source: Tensor) -> Tensor:
+        """An unfed placeholder_with_default is its input; its symbols are that one's sizes."""
+        for own, dim in zip(node.outputs[0].dims or (), source.dims or (), strict=False):
+            symbol = as_symbol(own)
+            if symbol is not None and not self.sizes.is_bound(symbol):
+                self.sizes.symbols[symbol] = dim
+        return source
+
+    def _region(self, region: Region) -> Region:
+        """A region's body over this program's sizes; its parameters stay its own."""
+        mapped: dict[Tensor, Tensor] = {}
+        nodes: dict[Node, Node] = {}
+        for node in region.nodes():
+            if node.op.kind == STATE:
+                raise GraphError(
+                    f"{node.name}: a variable cannot be read or written inside a region; "
+                    "pass its value to it"
+                )
+            regions = tuple(self._region(inner) for inner in node.regions)
+            inputs = tuple(mapped[t] for t in node.inputs)
+            nodes[node] = new = self.interner.create(
+                node.op, inputs, self._attrs(node), regions, serial=node.serial * node.op.serial
+            )
+            mapped.update(zip(node.outputs, new.outputs, strict=True))
+        return Region(
+            [mapped[t] for t in region.parameters],
+            [mapped[t] for t in region.results],
+            [nodes[effect] for effect in region.effects],
+            region.name,
+        )
