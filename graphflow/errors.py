@@ -54,6 +54,10 @@ class ResourceExhaustedError(GraphError, MemoryError):
     """Memory could not be had, or a memory budget cannot be met."""
 
 
+class PermissionDeniedError(GraphError, OSError):
+    """A file or directory may not be written."""
+
+
 class UnorderedWritesError(GraphError, ValueError):
     """Two writes of one variable have no order between them."""
 

@@ -16,7 +16,7 @@ from .ir.graph import get_default_graph
 from .ir.node import Tensor
 from .ops import random
 from .ops.convert import convert
-from .ops.movement import broadcast_to
+from .ops.creation import fill
 
 __all__ = [
     "Constant",
@@ -58,7 +58,8 @@ def static_shape(shape, what: str = "the shape must be known") -> tuple[int, ...
     """
     if isinstance(shape, (int, np.integer)):
         shape = [shape]
-    dims = getattr(shape, "dims", shape)
+    as_dims = getattr(shape, "_as_dims", None)
+    dims = as_dims() if as_dims is not None else shape
     result = []
     for dim in dims if dims is not None else [None]:
         value = getattr(dim, "value", dim)
@@ -103,7 +104,7 @@ def _floating(dtype, what: str) -> DType:
 
 
 def _fill(shape: tuple[int, ...], value, dtype: DType) -> Tensor:
-    return broadcast_to(convert(value, dtype), shape)
+    return fill(shape, convert(value, dtype))
 
 
 class Zeros(Initializer):

@@ -48,7 +48,7 @@ AUTO_REUSE = _Reuse.AUTO_REUSE
 
 def no_regularizer(_) -> None:
     """Given as `regularizer`, keeps a scope's default regularizer away."""
-    return None
+    return
 
 
 class _Store:

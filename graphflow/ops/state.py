@@ -46,7 +46,7 @@ variable_read = define(Op(name="variable_read", kind=STATE, infer=_infer_read, u
 
 
 def _infer_write(types, attrs, sizes):
-    """The value written has the variable's dtype and shape; a rank that is not known yet may fit."""
+    """The value has the variable's dtype and shape; one of unknown rank may turn out to."""
     variable: VariableHandle = attrs["variable"]
     (value,) = types
     wrong = f"variable {variable.name} is {variable.tensor_type}, the value {value}"

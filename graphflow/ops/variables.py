@@ -264,7 +264,7 @@ def _initial_tensor(initial_value, dtype: DType | None) -> Tensor:
 def _check_shape(name: str, given, dims: tuple[int, ...]) -> None:
     if given is None:
         return
-    wanted = getattr(given, "dims", given)
+    wanted = given._as_dims() if hasattr(given, "_as_dims") else given
     if wanted is None:
         return
     wanted = [wanted] if isinstance(wanted, int) else list(wanted)
