@@ -13,7 +13,7 @@ import numpy as np
 
 from ..dtypes import DType
 
-_LANCZOS_FREE_SHIFT = 10.0  # digamma: recurrence up to here, then the asymptotic series
+_ASYMPTOTIC_FROM = 16.0  # digamma: the recurrence up to here, then the series
 
 
 def typed(value, dtype: DType):
@@ -57,7 +57,7 @@ def _digamma(x: float) -> float:
     if x < 0:
         return _digamma(1 - x) - math.pi / math.tan(math.pi * math.fmod(x, 1.0))
     result = 0.0
-    while x < _LANCZOS_FREE_SHIFT:
+    while x < _ASYMPTOTIC_FROM:
         result -= 1 / x
         x += 1
     r = 1 / (x * x)
