@@ -160,6 +160,11 @@ def symbol(name: str) -> Size:
     return Size.of(Symbol(name, next(_serials)))
 
 
+def canonical_symbol(number: int) -> Symbol:
+    """The symbol s<number>: the same one in every Program, and never one of a user's graph."""
+    return Symbol(f"s{number}", -1 - number)
+
+
 def _terms(value: Dim) -> dict[Monomial, int]:
     if isinstance(value, Size):
         return dict(value.terms)

@@ -20,6 +20,7 @@ from ..sizes import (
     Size,
     Symbol,
     as_symbol,
+    canonical_symbol,
     exact_quotient,
     floordiv,
     multiply,
@@ -28,11 +29,6 @@ from ..sizes import (
 )
 
 Check = tuple[Constraint, tuple[Origin, ...]]
-
-
-def canonical_symbol(number: int) -> Symbol:
-    """The symbol s<number>: the same one in every cut, and never one of a user's graph."""
-    return Symbol(f"s{number}", -1 - number)
 
 
 class FeedSizes:

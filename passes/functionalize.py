@@ -144,9 +144,9 @@ def _symbols_in(attrs: Attrs) -> Iterator[Symbol]:
 def _owner(graph: Graph, symbol: Symbol) -> Node | None:
     """The placeholder whose dimension `symbol` is."""
     for node in graph.nodes:
-        if node.op.name in ("placeholder", "placeholder_with_default"):
-            if symbol in symbols_of(node.outputs[0].dims or ()):
-                return node
+        declared = node.op.name in ("placeholder", "placeholder_with_default")
+        if declared and symbol in symbols_of(node.outputs[0].dims or ()):
+            return node
     return None
 
 

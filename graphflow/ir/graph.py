@@ -29,6 +29,10 @@ _VALID_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 _serials = count(1)  # unique in the process, so a node's serial also orders effects across graphs
 
 
+def next_serial() -> int:
+    return next(_serials)
+
+
 @dataclass(frozen=True)
 class Location:
     """A line of the user's program."""
@@ -124,7 +128,7 @@ class Graph:
             raise type(error)(f"{error}\n  at {location}") from None
         with self._lock:
             needed = tuple(dict.fromkeys((*self._controls, *controls)))
-            node = Node(op, inputs, attrs, types, regions, needed, next(_serials), self)
+            node = Node(op, inputs, attrs, types, regions, needed, next_serial(), self)
             full = (
                 self.unique_name(name or op.name) if not (name or "").endswith("/") else name[:-1]
             )  # type: ignore[index]
@@ -136,6 +140,20 @@ class Graph:
             self.nodes.append(node)
             self.version += 1
         return node
+
+    def restore(self, node: Node, name: str, location: Location) -> None:
+        """Takes in a node that was made for this graph elsewhere (read from text)."""
+        rules = SizeRules()
+        infer(node.op, node.inputs, node.attrs, node.regions, rules)
+        with self._lock:
+            self.names[node] = name
+            self._by_name[name] = node
+            self._used_names.setdefault(name.lower(), 1)
+            self.locations[node] = location
+            if rules.constraints:
+                self.constraints[node] = tuple(rules.constraints)
+            self.nodes.append(node)
+            self.version += 1
 
     def unique_name(self, name: str, mark_as_used: bool = True) -> str:
         """`name` inside the current scope, with _1, _2, … where it is taken."""
