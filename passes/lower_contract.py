@@ -1,0 +1,160 @@
+"""Contraction clusters: inlined producers become the prologue, elementwise members the epilogue.
+
+The loops are `contraction.py`'s; here the operands and the epilogue are put into its terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..ir.node import Tensor
+from ..ir.op import POINTWISE, VIEW
+from ..loop import nodes as loop
+from ..loop.nodes import Expr, Stmt, Var
+from ..sizes import Dim, multiply, product
+from .contraction import ContractionSpec, Operand, Strided, contraction_nest
+from .fuse import Cluster
+from .index_math import Form
+from .lower import Lowering, compute
+from .lower_context import KernelBuilder, scalar_constant
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One operand: its dimensions in three groups, each seen as one."""
+
+    tensor: Tensor
+    batch: tuple[int, ...]
+    row: tuple[int, ...]
+    column: tuple[int, ...]
+
+    def dims(self, group: Sequence[int]) -> list[Dim]:
+        return [self.tensor.dims[axis] for axis in group]
+
+
+def lower_contraction(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> None:
+    result = next(t for t in cluster.members if t.node.op.kind == "contract")
+    node = result.node
+    a, b = node.inputs
+    (batch_a, batch_b), (sum_a, sum_b) = node.attrs["batch"], node.attrs["contracting"]
+    free_a = tuple(k for k in range(a.rank) if k not in batch_a and k not in sum_a)
+    free_b = tuple(k for k in range(b.rank) if k not in batch_b and k not in sum_b)
+    left = _Side(a, tuple(batch_a), free_a, tuple(sum_a))
+    right = _Side(b, tuple(batch_b), tuple(sum_b), free_b)
+    sizes = (product(left.dims(batch_a)), product(left.dims(free_a)), product(right.dims(free_b)))
+    math = builder.math
+    others = [t for t in cluster.members if t is not result]
+
+    def epilogue(batch: Expr, m: Expr, n: Expr, value: Expr) -> list[Stmt]:
+        with builder.captured() as block:
+            position = math.linear(builder.forms((batch, m, n)), sizes)
+            builder.remember(result, position, value)
+            compute(builder, cluster, [result, *others], position)
+        return block
+
+    def variable(prefix: str, extent: Dim) -> Var:
+        var = Var(builder.name(prefix))
+        math.variable(var, extent)
+        return var
+
+    spec = ContractionSpec(
+        name=builder.name("contract"),
+        dtype=result.dtype,
+        batch=sizes[0],
+        m=sizes[1],
+        n=sizes[2],
+        k=product(left.dims(sum_a)),
+        a=_operand(builder, left),
+        b=_operand(builder, right),
+        epilogue=epilogue,
+        variable=variable,
+    )
+    built = contraction_nest(spec, lowering.target)
+    builder.workspaces.extend(built.workspaces)
+    for stmt in built.body:
+        builder.emit(stmt)
+
+
+def _operand(builder: KernelBuilder, side: _Side) -> Operand:
+    math = builder.math
+
+    def read(batch: Expr, row: Expr, column: Expr) -> Expr:
+        index: list[Form] = [math.constant(0)] * side.tensor.rank  # type: ignore[operator]
+        groups = (side.batch, side.row, side.column)
+        for group, part in zip(groups, builder.forms((batch, row, column)), strict=True):
+            for axis, form in zip(group, math.split(part, side.dims(group)), strict=True):
+                index[axis] = form
+        return builder.expression(side.tensor, tuple(index))
+
+    base, strides = _strides(builder, side.tensor)
+    if strides is None:
+        row = column = None
+    else:
+        row = _group_stride(side, side.row, strides)
+        column = _group_stride(side, side.column, strides)
+    contiguous = "column" if column == 1 else "row" if row == 1 else ""
+    strided = None
+    if base is not None and row is not None and column is not None and strides is not None:
+        key = builder.storage_of(base)
+
+        def start(batch: Expr) -> Expr:
+            total = math.constant(0)
+            (form,) = builder.forms((batch,))
+            parts = math.split(form, side.dims(side.batch))
+            for axis, part in zip(side.batch, parts, strict=True):
+                total = math.add(total, math.scale(part, strides[axis]))
+            return math.expr(total)
+
+        if key is not None:
+            strided = Strided(builder.buffer(key, write=False), start, row, column)
+    return Operand(read, strided, contiguous, 0 if base is not None else _cost(builder, side.tensor))
+
+
+def _strides(builder: KernelBuilder, tensor: Tensor) -> tuple[Tensor | None, list[Dim] | None]:
+    """(the tensor in memory or None, the step in memory of each dimension).
+
+    A transpose that is not stored only reorders steps; other inlined work is taken to read
+    something of its own layout.
+    """
+    order = list(range(tensor.rank))  # type: ignore[arg-type]
+    while not _is_stored(builder, tensor) and tensor.node.op.name == "transpose":
+        perm = tensor.node.attrs["perm"]
+        order = [perm[axis] for axis in order]
+        tensor = tensor.node.inputs[0]
+    steps: list[Dim] = [1] * len(tensor.dims)
+    for axis in range(len(tensor.dims) - 2, -1, -1):
+        steps[axis] = multiply(steps[axis + 1], tensor.dims[axis + 1])
+    return (tensor if _is_stored(builder, tensor) else None), [steps[axis] for axis in order]
+
+
+def _is_stored(builder: KernelBuilder, tensor: Tensor) -> bool:
+    if scalar_constant(tensor.node) is not None:
+        return False
+    return builder.storage_of(tensor) is not None
+
+
+def _group_stride(side: _Side, group: Sequence[int], strides: Sequence[Dim]) -> Dim | None:
+    """The step of several dimensions taken as one; None where there is no single one."""
+    wide = [axis for axis in group if side.tensor.dims[axis] != 1]
+    if not wide:
+        return 0
+    for axis, following in zip(wide, wide[1:], strict=False):
+        if strides[axis] != multiply(strides[following], side.tensor.dims[following]):
+            return None
+    return strides[wide[-1]]
+
+
+def _cost(builder: KernelBuilder, tensor: Tensor) -> int:
+    """FLOPs of the inlined nodes of one element."""
+    total, stack = 0.0, [tensor]
+    while stack:
+        tensor = stack.pop()
+        if _is_stored(builder, tensor) or tensor.node.op.kind not in (POINTWISE, VIEW):
+            continue
+        total += tensor.node.op.flops
+        stack.extend(tensor.node.inputs)
+    return int(total)
+
+
+__all__ = ["loop", "lower_contraction"]

@@ -1,0 +1,233 @@
+"""The order of clusters, and which of them share a launch.
+
+Order: everything that can fail, with what it needs, comes before the first write of a variable in
+place; a variable is written in place only after every other reader of its old value. Among what
+is left the cluster that frees most memory comes next (it keeps the live set small); ties go in
+the order of the program. A variable for which these wishes contradict each other is not written
+in place.
+
+Launches: clusters next to each other in that order become one launch, their loops one after the
+other in one kernel, where at least one is small, or the two share data, unless both are large
+contractions. The loops stay as parallel as they were. `merge_launches` switches it off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..ir.node import Tensor
+from ..ir.op import CONTRACT
+from ..sizes import product
+from .fuse import CONTRACTION, EFFECT_KIND, Cluster
+from .index_math import estimate
+
+SMALL_WORK = 1 << 17  # FLOPs and bytes below which a cluster gladly shares a launch
+LARGEST_LAUNCH = 256  # members of all its clusters
+
+
+@dataclass
+class Schedule:
+    """Launches in order, each with its clusters in order."""
+
+    launches: list[list[Cluster]]
+    in_place: set[Hashable] = field(default_factory=set)  # variables
+    notes: list[str] = field(default_factory=list)  # of each launch
+
+
+@dataclass(frozen=True)
+class Write:
+    """A cluster that produces a variable's new value, and could do so in place."""
+
+    variable: Hashable
+    cluster: Cluster
+    state: Tensor  # the old value
+
+
+def schedule(
+    clusters: Sequence[Cluster],
+    cluster_of: Mapping[Tensor, Cluster],
+    writes: Sequence[Write],
+    arena_bytes: Callable[[Tensor], int],
+    disable: frozenset[str],
+) -> Schedule:
+    """Orders clusters; `arena_bytes` is the size of a tensor that lives in the arena, else 0."""
+    place = {cluster: number for number, cluster in enumerate(clusters)}
+    of_node = {node: cluster for cluster in clusters for node in cluster.nodes}
+    direct: list[set[int]] = []
+    for cluster in clusters:
+        sources = [cluster_of.get(tensor) for tensor in cluster.reads]
+        sources += [of_node.get(node) for node in cluster.after]
+        direct.append({place[s] for s in sources if s is not None and s is not cluster})
+    above = _ancestors(direct)
+    early = 0
+    for number, cluster in enumerate(clusters):
+        if cluster.fallible:
+            early |= above[number] | 1 << number
+    in_place = set()
+    readers: dict[Tensor, list[int]] = {}
+    for number, cluster in enumerate(clusters):
+        for tensor in cluster.reads:
+            readers.setdefault(tensor, []).append(number)
+    for write in writes:
+        number = place[write.cluster]
+        if early >> number & 1:
+            continue
+        before = [r for r in readers.get(write.state, ()) if r != number]
+        if any(above[r] >> number & 1 for r in before):
+            continue
+        extra = 0
+        for r in before:
+            extra |= above[r] | 1 << r
+        direct[number].update(before)
+        if extra & ~above[number]:
+            above[number] |= extra
+            bit = 1 << number
+            for other, bits in enumerate(above):
+                if bits & bit:
+                    above[other] |= above[number]
+        in_place.add(write.variable)
+    order = _order(clusters, direct, early if in_place else 0, arena_bytes)
+    writers = {w.cluster for w in writes if w.variable in in_place}
+    launches, notes = _launches(order, writers, place, early, disable)
+    return Schedule(launches, in_place, notes)
+
+
+def _ancestors(direct: Sequence[set[int]]) -> list[int]:
+    """For each cluster a bit for every one that must run before it."""
+    users: list[list[int]] = [[] for _ in direct]
+    waiting = [len(before) for before in direct]
+    for number, before in enumerate(direct):
+        for other in before:
+            users[other].append(number)
+    above = [0] * len(direct)
+    ready = [n for n, count in enumerate(waiting) if not count]
+    done = 0
+    while ready:
+        number = ready.pop()
+        done += 1
+        bits = above[number] | 1 << number
+        for user in users[number]:
+            above[user] |= bits
+            waiting[user] -= 1
+            if not waiting[user]:
+                ready.append(user)
+    assert done == len(direct), "clusters depend on each other in a circle"
+    return above
+
+
+def _order(clusters, direct, early: int, arena_bytes) -> list[Cluster]:
+    """A topological order that keeps the live set small."""
+    count = len(clusters)
+    waiting = [len(before) for before in direct]
+    users: list[list[int]] = [[] for _ in range(count)]
+    for number, before in enumerate(direct):
+        for other in sorted(before):
+            users[other].append(number)
+    remaining: dict[Tensor, int] = {}
+    for cluster in clusters:
+        for tensor in cluster.reads:
+            remaining[tensor] = remaining.get(tensor, 0) + 1
+
+    size: dict[Tensor, int] = {}
+
+    def held(tensor: Tensor) -> int:
+        if tensor not in size:
+            size[tensor] = arena_bytes(tensor)
+        return size[tensor]
+
+    def growth(cluster: Cluster) -> int:
+        made = sum(held(t) for t in cluster.stored)
+        freed = sum(held(t) for t in cluster.reads if remaining[t] == 1)
+        return made - freed
+
+    ready = [n for n in range(count) if not waiting[n]]
+    result: list[Cluster] = []
+    while ready:
+        # Looking at a few dozen keeps this linear.
+        first = [n for n in ready[:64] if early >> n & 1] or ready[:48]
+        chosen = min(first, key=lambda n: (growth(clusters[n]), n))
+        ready.remove(chosen)
+        cluster = clusters[chosen]
+        result.append(cluster)
+        for tensor in cluster.reads:
+            remaining[tensor] -= 1
+        freed = []
+        for user in users[chosen]:
+            waiting[user] -= 1
+            if not waiting[user]:
+                freed.append(user)
+        if freed:
+            ready = sorted([*ready, *freed], key=lambda n: (not early >> n & 1, n))
+    assert len(result) == count, "clusters depend on each other in a circle"
+    return result
+
+
+def cluster_work(cluster: Cluster) -> float:
+    """FLOPs and bytes, roughly."""
+    size = estimate(cluster.count)
+    flops = sum(n.op.flops for n in (*cluster.nodes, *cluster.inlined) if n.op.kind != CONTRACT)
+    total = size * flops
+    if cluster.kind == CONTRACTION:
+        total += contraction_flops(cluster)
+    for tensor in (*cluster.reads, *cluster.stored):
+        total += estimate(product(tensor.dims)) * tensor.dtype.bytes
+    return total
+
+
+def contraction_flops(cluster: Cluster) -> float:
+    node = next(n for n in cluster.nodes if n.op.kind == CONTRACT)
+    a = node.inputs[0]
+    depth = product(a.dims[axis] for axis in node.attrs["contracting"][0])
+    return 2.0 * estimate(product(node.outputs[0].dims)) * estimate(depth)
+
+
+def is_host_call(cluster: Cluster) -> bool:
+    return cluster.kind == EFFECT_KIND and cluster.nodes[0].op.lower is None
+
+
+def _launches(order, writers, place, early: int, disable):
+    launches: list[list[Cluster]] = []
+    notes: list[str] = []
+    apart = "merge_launches" in disable or "fuse" in disable
+    large = size = 0.0
+    reads: set = set()
+    stored: set = set()
+    members = 0
+    for cluster in order:
+        amount = cluster_work(cluster)
+        why = ""
+        if apart:
+            why = "merging launches is switched off"
+        elif launches:
+            why = _apart(launches[-1], cluster, amount, large, reads, stored, members)
+            fails = any(c.fallible for c in launches[-1])
+            if not why and fails and cluster in writers:
+                why = "what can fail must be over before a variable is written in place"
+        if not launches or why:
+            launches.append([])
+            notes.append(why)
+            large = size = 0.0
+            reads, stored, members = set(), set(), 0
+        launches[-1].append(cluster)
+        large = max(large, amount if cluster.kind == CONTRACTION else 0.0)
+        size = max(size, amount)
+        reads.update(t for t in cluster.reads)
+        stored.update(cluster.stored)
+        members += len(cluster.members) + len(cluster.inlined)
+    return launches, notes
+
+
+def _apart(launch, cluster, amount, large, reads, stored, members) -> str:
+    """Why `cluster` does not join the launch before it; empty where it does."""
+    if is_host_call(cluster) or is_host_call(launch[-1]):
+        return "the host is called"
+    if members + len(cluster.members) + len(cluster.inlined) > LARGEST_LAUNCH:
+        return "the kernel before is as large as kernels get"
+    if cluster.kind == CONTRACTION and amount > SMALL_WORK and large > SMALL_WORK:
+        return "two large contractions"
+    if amount <= SMALL_WORK or all(cluster_work(c) <= SMALL_WORK for c in launch[-2:]):
+        return ""
+    if any(t in reads or t in stored for t in cluster.reads):
+        return ""
+    return "large, and shares no data with the launch before"
