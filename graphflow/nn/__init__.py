@@ -3,20 +3,18 @@
 from ..ops.activation import elu, gelu, leaky_relu, relu, relu6, selu, softsign, swish
 from ..ops.indexing import embedding_lookup
 from ..ops.math import log_sigmoid, sigmoid, softplus, tanh
+from ..ops.reduction import l2_loss, l2_normalize, moments
 from ..ops.sorting import in_top_k, top_k
 from .layers import (
     batch_normalization,
     bias_add,
     crelu,
     dropout,
-    l2_normalize,
-    moments,
     relu_layer,
     xw_plus_b,
     zero_fraction,
 )
 from .losses import (
-    l2_loss,
     log_poisson_loss,
     log_softmax,
     sigmoid_cross_entropy_with_logits,

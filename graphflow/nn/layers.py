@@ -10,15 +10,14 @@ from ..framework import name_scope
 from ..ir.node import Tensor
 from ..ir.op import find
 from ..ops.activation import relu
-from ..ops.arithmetic import maximum, squared_difference
 from ..ops.contraction import matmul
-from ..ops.convert import convert, convert_pair, known_axes, reject
+from ..ops.convert import convert, convert_pair, reject
 from ..ops.creation import zeros_like
-from ..ops.logic import cast, identity
+from ..ops.logic import cast
 from ..ops.math import rsqrt
 from ..ops.movement import reshape
 from ..ops.random import random_uniform
-from ..ops.reduction import reduce_mean, reduce_sum
+from ..ops.reduction import reduce_mean
 from ..ops.slicing import concat
 from ..sizes import Dim
 
@@ -27,8 +26,6 @@ __all__ = [
     "bias_add",
     "crelu",
     "dropout",
-    "l2_normalize",
-    "moments",
     "relu_layer",
     "xw_plus_b",
     "zero_fraction",
@@ -147,31 +144,6 @@ def _noise_shape(x: Tensor, noise_shape) -> Sequence[Dim]:
     return noise_shape
 
 
-def moments(
-    x,
-    axes,
-    shift=None,
-    name: str | None = None,
-    keep_dims: bool | None = None,
-    keepdims: bool | None = None,
-) -> tuple[Tensor, Tensor]:
-    """(mean, variance) of x over `axes`; the variance is the mean squared distance to the mean.
-
-    keepdims: leaves the axes with size 1; `keep_dims` is its old name. `shift` changes nothing.
-    """
-    keep = keepdims if keepdims is not None else bool(keep_dims)
-    with name_scope(name, "moments"):
-        x = convert(x, what="moments")
-        mean = reduce_mean(x, axis=axes, keepdims=True, name="mean")
-        # The gradient through the mean is zero in the first derivative, but not in the second.
-        variance = reduce_mean(squared_difference(x, mean), axis=axes, keepdims=True)
-        if keep:
-            return mean, identity(variance, name="variance")
-        gone = known_axes(axes, x.rank, "moments")
-        shape = [d for n, d in enumerate(x.dims) if n not in gone]
-        return reshape(mean, shape, name="Squeeze"), reshape(variance, shape, name="variance")
-
-
 def batch_normalization(
     x, mean, variance, offset, scale, variance_epsilon, name: str | None = None
 ) -> Tensor:
@@ -189,14 +161,6 @@ def batch_normalization(
         if offset is not None:
             shift = convert(offset, x.dtype) + shift
         return find("add")(x * factor, shift, name=scope)
-
-
-def l2_normalize(x, axis=None, epsilon: float = 1e-12, name: str | None = None, dim=None) -> Tensor:
-    """x / sqrt(max(sum(x²), epsilon)), the sum along `axis` (`dim` is its old name), or all."""
-    with name_scope(name, "l2_normalize") as scope:
-        x = convert(x, what="l2_normalize")
-        squares = reduce_sum(x * x, axis=axis if dim is None else dim, keepdims=True)
-        return find("mul")(x, rsqrt(maximum(squares, epsilon)), name=scope)
 
 
 def zero_fraction(value, name: str | None = None) -> Tensor:

@@ -24,7 +24,6 @@ from ..ops.movement import expand_dims
 from ..ops.reduction import reduce_max, reduce_sum
 
 __all__ = [
-    "l2_loss",
     "log_poisson_loss",
     "log_softmax",
     "sigmoid_cross_entropy_with_logits",
@@ -222,12 +221,3 @@ def log_poisson_loss(
             stirling = safe * log(safe) - safe + 0.5 * log(2 * math.pi * safe)
             loss = loss + where(large, stirling, zeros_like(targets))
         return identity(loss, name=scope)
-
-
-def l2_loss(t, name: str | None = None) -> Tensor:
-    """sum(t²) / 2"""
-    t = convert(t, what="l2_loss")
-    if not t.dtype.is_floating:
-        reject("l2_loss", f"{t.name} is {t.dtype}; it must be floating-point")
-    with name_scope(name, "L2Loss") as scope:
-        return find("mul")(reduce_sum(t * t), convert(0.5, t.dtype), name=scope)

@@ -192,7 +192,7 @@ broadcast_op = define(
         name="broadcast_to",
         infer=_infer_broadcast,
         reference=lambda arrays, attrs, node: (
-            np.ascontiguousarray(np.broadcast_to(arrays[0], attrs["shape"])),
+            np.array(np.broadcast_to(arrays[0], attrs["shape"]), order="C"),
         ),
         vjp=_broadcast_vjp,
         lower=_lower_broadcast,
@@ -219,7 +219,7 @@ broadcast_like_op = define(
         name="broadcast_like",
         infer=_infer_broadcast_like,
         reference=lambda arrays, attrs, node: (
-            np.ascontiguousarray(np.broadcast_to(arrays[0], arrays[1].shape)),
+            np.array(np.broadcast_to(arrays[0], arrays[1].shape), order="C"),
         ),
         vjp=_broadcast_vjp,
         lower=_lower_broadcast,

@@ -522,8 +522,8 @@ def moments(x, axes, shift=None, name=None, keep_dims=None, keepdims=None):
     """(mean, variance) over `axes`; `shift` is accepted and not needed."""
     tensor, chosen, keep = _arguments("moments", x, axes, keepdims, None, keep_dims)
     mean = mean_tensor(tensor, chosen, tensor.dims is not None)
-    # The gradient through the mean inside the variance is zero.
-    centred = sub_op(tensor, stop_gradient_op(mean))
+    # The gradient through this mean is zero in the first derivative, but not in the second.
+    centred = sub_op(tensor, mean)
     variance = mean_tensor(mul_op(centred, centred), chosen, keep)
     if not keep and tensor.dims is not None and chosen:
         mean = reshape_op(mean, shape=kept(tensor.dims, chosen))
