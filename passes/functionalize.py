@@ -128,7 +128,10 @@ def _nodes_behind(value: Tensor | Node, fed: set[Tensor]) -> Iterator[Node]:
 
 
 def _needs(node: Node, fed: set[Tensor]) -> Iterator[Node]:
-    for tensor in node.inputs:
+    inputs = node.inputs
+    if node.op.name == "override_gradient":
+        inputs = inputs[: node.attrs["count"]]  # the rest is for differentiation alone
+    for tensor in inputs:
         if tensor not in fed:
             yield tensor.node
     for control in node.controls:
@@ -200,6 +203,7 @@ class _Cut:
         self.checked: list[Node] = []  # pure nodes that may stop the run
         self.values: dict[Node, Tensor] = {}  # write -> the variable's value after it
         self.latest: dict[object, Tensor] = {}  # variable -> its value so far
+        self.regions: dict[tuple, Region] = {}
         self.serial = 0
 
     def program(self, fetches):
@@ -251,6 +255,8 @@ class _Cut:
 
     def _convert(self, node: Node, seen: Mapping[Node, Node | None]) -> Sequence[Tensor]:
         op = node.op
+        if op.name == "override_gradient":
+            return [self.tensors[t] for t in node.inputs[: node.attrs["count"]]]
         inputs = tuple(self.tensors[t] for t in node.inputs)
         if op.kind == STATE:
             return self._state(node, inputs, seen[node])
@@ -258,12 +264,15 @@ class _Cut:
             return [self._default(node, inputs[0])]
         if op.name == "no_op":
             return node.outputs
+        if op.name == "override_gradient":
+            return inputs[: len(node.outputs)]
         attrs = self._attrs(node)
         serial = 0
         if op.serial:
             self.serial += 1
             serial = self.serial
-        regions = tuple(self._region(region) for region in node.regions)
+        types = [t.tensor_type for t in inputs] if op.name == "call" else None
+        regions = tuple(self._region(region, types) for region in node.regions)
         new = self.interner.create(op, inputs, attrs, regions, serial=serial)
         resolve = _RESOLVED.get(op.name)
         plain = resolve(new) if resolve is not None else None
@@ -276,6 +285,8 @@ class _Cut:
         return new.outputs
 
     def _attrs(self, node: Node) -> Attrs:
+        if node.op.name == "call":  # its own derivative has served
+            return Attrs({**node.attrs, "gradient": None})
         if next(_symbols_in(node.attrs), None) is None:
             return node.attrs
         return Attrs({key: self.sizes.resolve(value) for key, value in node.attrs.items()})
@@ -307,8 +318,11 @@ class _Cut:
                 self.sizes.symbols[symbol] = dim
         return source
 
-    def _region(self, region: Region) -> Region:
-        """A region's body over this program's sizes; its parameters stay its own."""
+    def _region(self, region: Region, types: Sequence[TensorType] | None = None) -> Region:
+        """A region's body over this program's sizes, its parameters of the given types.
+
+        Equal bodies are one object, so that equal operations are.
+        """
         mapped: dict[Tensor, Tensor] = {}
         nodes: dict[Node, Node] = {}
         for node in region.nodes():
@@ -317,15 +331,22 @@ class _Cut:
                     f"{node.name}: a variable cannot be read or written inside a region; "
                     "pass its value to it"
                 )
-            regions = tuple(self._region(inner) for inner in node.regions)
+            attrs = self._attrs(node)
+            if types is not None and node.outputs and node.outputs[0] in region.parameters:
+                shape = types[region.parameters.index(node.outputs[0])].shape
+                attrs = Attrs({**attrs, "shape": shape})
             inputs = tuple(mapped[t] for t in node.inputs)
-            nodes[node] = new = self.interner.create(
-                node.op, inputs, self._attrs(node), regions, serial=node.serial * node.op.serial
-            )
-            mapped.update(zip(node.outputs, new.outputs, strict=True))
-        return Region(
-            [mapped[t] for t in region.parameters],
-            [mapped[t] for t in region.results],
-            [nodes[effect] for effect in region.effects],
-            region.name,
-        )
+            inner = [t.tensor_type for t in inputs] if node.op.name == "call" else None
+            bodies = tuple(self._region(body, inner) for body in node.regions)
+            serial = node.serial if node.op.serial else 0
+            with self.interner.for_origin((_origin(self.graph, node),)):
+                new = self.interner.create(node.op, inputs, attrs, bodies, serial=serial)
+                resolve = _RESOLVED.get(node.op.name)
+                plain = resolve(new) if resolve is not None else None
+            nodes[node] = new
+            mapped.update(zip(node.outputs, new.outputs if plain is None else [plain], strict=True))
+        parameters = tuple(mapped[t] for t in region.parameters)
+        results = tuple(mapped[t] for t in region.results)
+        effects = tuple(nodes[effect] for effect in region.effects)
+        key = (parameters, results, effects, region.name)
+        return self.regions.setdefault(key, Region(*key))

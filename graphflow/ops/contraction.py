@@ -200,8 +200,8 @@ def _known_rank(x: Tensor, least: int, what: str) -> None:
         hint = "; matvec multiplies a matrix by a vector, tensordot(a, b, 1) two vectors"
         reject(
             what,
-            f"{x.name} is {x.tensor_type}; it needs at least {least} "
-            f"dimension{'s' if least > 1 else ''}{hint if what == 'matmul' else ''}",
+            f"{x.name} is {x.tensor_type}; it needs a rank of at least {least}"
+            f"{hint if what == 'matmul' else ''}",
         )
 
 
@@ -470,11 +470,3 @@ def _check_labels(names: list[list[Label]], tensors: Sequence[Tensor], equation:
                     "einsum", f"label {shown!r} of {equation!r} stands for sizes {known} and {dim}"
                 )
             sizes[label] = max(known, dim)
-
-
-def _install() -> None:
-    Tensor.__matmul__ = lambda self, other: matmul(self, other)  # type: ignore[attr-defined]
-    Tensor.__rmatmul__ = lambda self, other: matmul(other, self)  # type: ignore[attr-defined]
-
-
-_install()

@@ -19,6 +19,7 @@ from ..ir.op import STATE, Op, define, find
 from ..ir.types import SizeRules, TensorType, same_shape
 from ..ir.variable import VariableHandle
 from .convert import convert
+from .indexing import checked
 
 __all__ = [
     "assign",
@@ -144,6 +145,7 @@ def _infer_scatter(types, attrs, sizes):
 def _update_scatter(mode: str):
     def update(previous, inputs, node):
         indices, updates = inputs
+        indices = checked(indices, previous.dims[0], node.op.name)
         if not updates.dims and (indices.dims or len(previous.dims) > 1):
             updates = find("broadcast_to")(updates, shape=(*indices.dims, *previous.dims[1:]))
         value = find("scatter")(previous, indices, updates, mode=mode)
