@@ -222,11 +222,14 @@ class Kernel:
     scalars: tuple[Var, ...] = ()
 
     def sizes(self) -> tuple[Size, ...]:
-        """The symbolic sizes it takes as parameters, in order of first appearance."""
+        """The symbolic sizes it and the kernels it invokes take as parameters, in order."""
         seen: dict[Size, None] = {}
         for expr in expressions(self.body):
             if isinstance(expr, SizeOf):
                 seen[expr.size] = None
+        for stmt in statements(self.body):
+            if isinstance(stmt, Invoke):
+                seen.update(dict.fromkeys(stmt.kernel.sizes()))
         return tuple(seen)
 
 

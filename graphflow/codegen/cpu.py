@@ -1,0 +1,655 @@
+"""One Loop kernel as LLVM functions, by running the kernel over SSA values.
+
+The environment says what every element of every Local is at this point of the program. Register
+Locals are nothing but that: straight code renames them, loops carry the ones they write as phis,
+branches join them. Unrolled loops and vector loops over register tiles run here once for every
+iteration, so indices into tiles are numbers.
+
+A vector loop sets `lanes`, and `mask` where not all lanes run. Its wide main loop does several
+vectors at once by having that many times the lanes: LLVM splits them into registers, which
+interleaves independent work also through serial loops inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..dtypes import bool_, int64
+from ..errors import InternalError
+from ..loop import nodes as loop
+from ..sizes import Size
+from . import cpu_memory as memory
+from . import cpu_operators as operators
+from .cpu_analysis import Analysis, Writes, children, lanes_dtype
+from .cpu_blocks import BODY, BRANCH, ENTRY, Function
+from .cpu_memory import Place
+from .cpu_values import Linear, Operand, Value, constant, memory_type, poison
+from .target import Target
+
+_TABLE_FAIL = 16  # offset of gf_table.fail
+
+
+class NeedsMemory(Exception):
+    """A register Local is indexed by something that is not constant."""
+
+    def __init__(self, local: loop.Local):
+        super().__init__(local.name)
+        self.local = local
+
+
+class Stores:
+    """What memory a loop stores to: any buffer, and these Locals."""
+
+    __slots__ = ("buffers", "locals")
+
+    def __init__(self, writes: Writes):
+        self.buffers, self.locals = writes.buffers, writes.locals
+
+    def touches(self, key: int | None) -> bool:
+        return self.buffers if key is None else key in self.locals
+
+
+class Emitter:
+    """The state of one kernel's translation. `module` gives templates and other kernels their
+    names and collects finished functions."""
+
+    def __init__(self, module, kernel: loop.Kernel, name: str, target: Target, analysis: Analysis):
+        self.module, self.kernel, self.name = module, kernel, name
+        self.target, self.analysis = target, analysis
+        self.vars: dict[int, Operand] = {}
+        self.places: dict[int, Place] = {}
+        self.sizes: dict[Size, Value] = {}
+        self.env: dict[int, list[Value]] = {}
+        self.layouts: dict[int, list[tuple[int, int, int]]] = {}
+        self.lane_locals: set[int] = set()
+        self.redirect: dict[int, loop.Local] = {}
+        self.lanes = 0
+        self.used = 0  # lanes in use of a tile's last pack
+        self.mask: Value | None = None
+        self.tail: Value | None = None  # the part of the mask that is the loop's end
+        self.version = 0
+        self.versions: dict[int, int] = {}
+        self.programs: dict[int, list] = {}
+        self.kept: list = []
+        self.in_parallel = False
+        self.f: Function
+
+    # -- the kernel
+
+    def run(self, linkage: str) -> None:
+        parameters = ["ptr %frame"]
+        for position, buffer in enumerate(self.kernel.buffers):
+            parameters.append(f"ptr %p{position}")
+            self.places[id(buffer)] = Place(Value(f"%p{position}", int64), buffer.dtype, None)
+        for position, size in enumerate(self.kernel.sizes()):
+            parameters.append(f"i64 %s{position}")
+            self.sizes[size] = Value(f"%s{position}", int64, nonnegative=True)
+        for position, var in enumerate(self.kernel.scalars):
+            parameters.append(f"i64 %i{position}")
+            self.vars[id(var)] = Value(f"%i{position}", int64, nonnegative=True)
+        self.f = Function(self.name, "void", parameters, linkage)
+        self.block(self.kernel.body)
+        self.f.do("ret void")
+        self.module.add(self.f)
+
+    def block(self, body: Sequence[loop.Stmt]) -> None:
+        for stmt in body:
+            _STATEMENTS[type(stmt)](self, stmt)
+
+    # -- expressions
+
+    def program(self, root: loop.Expr) -> list:
+        """An expression's steps, operands before users; a product that only a sum uses is left
+        out, the sum being a fused multiply-add."""
+        steps = self.programs.get(id(root))
+        if steps is not None:
+            return steps
+        uses: dict[int, int] = {}
+        order: list[loop.Expr] = []
+        stack: list[tuple[loop.Expr, bool]] = [(root, False)]
+        while stack:
+            expr, ready = stack.pop()
+            if ready:
+                order.append(expr)
+                continue
+            uses[id(expr)] = uses.get(id(expr), 0) + 1
+            if uses[id(expr)] == 1:
+                stack.append((expr, True))
+                stack.extend((child, False) for child in reversed(children(expr)))
+        fused: dict[int, tuple[int, loop.Apply]] = {}
+        for expr in order:
+            if isinstance(expr, loop.Apply) and expr.op in ("add", "sub"):
+                for position in (0, 1):
+                    part = expr.args[position]
+                    if _is_product(part) and uses[id(part)] == 1:
+                        fused[id(expr)] = (position, part)
+                        break
+        absent = {id(part) for _, part in fused.values()}
+        steps = [(expr, fused.get(id(expr))) for expr in order if id(expr) not in absent]
+        self.programs[id(root)] = steps
+        self.kept.append(root)
+        return steps
+
+    def eval(self, root: loop.Expr) -> Operand:
+        if type(root) is loop.Var:
+            return self.vars[id(root)]
+        values: dict[int, Operand] = {}
+        for expr, fused in self.program(root):
+            kind = type(expr)
+            if kind is loop.Const:
+                value = (
+                    Linear(expr.value, {})
+                    if expr.dtype is int64
+                    else constant(expr.value, expr.dtype)
+                )
+            elif kind is loop.Var:
+                value = self.vars[id(expr)]
+            elif kind is loop.Apply:
+                if fused is not None:
+                    value = self.fused(expr, fused, values)
+                else:
+                    value = self.apply(expr.op, [values[id(a)] for a in expr.args], expr.dtype)
+            elif kind is loop.Load:
+                value = self.load(expr.target, values[id(expr.index)])
+            elif kind is loop.SizeOf:
+                value = self.sizes[expr.size]
+            else:
+                value = self.same(expr)
+            values[id(expr)] = value
+        return values[id(root)]
+
+    def same(self, expr: loop.Same) -> Value:
+        a, b = self.places[id(expr.a)].base, self.places[id(expr.b)].base
+        return self.f.pure(f"icmp eq ptr {a.text}, {b.text}", bool_, 0, max(a.level, b.level))
+
+    def fused(self, expr: loop.Apply, found, values) -> Value:
+        position, product = found
+        other = values[id(expr.args[1 - position])]
+        a, b, c = self.unify([*(values[id(arg)] for arg in product.args), other])
+        if expr.op == "sub":
+            if position == 0:
+                c = operators.apply(self.f, self.target, "neg", [c], c.dtype)
+            else:
+                a = operators.apply(self.f, self.target, "neg", [a], a.dtype)
+        return operators.fma(self.f, self.target, a, b, c)
+
+    def unify(self, args: Sequence[Operand]) -> list[Value]:
+        """Operands as values of one shape: all scalars, or all with a value per lane."""
+        if any(a.lanes if isinstance(a, Value) else a.stride for a in args):
+            return [self.f.vector(a, self.lanes) for a in args]
+        return [self.f.scalar(a) for a in args]
+
+    def apply(self, op: str, args: list[Operand], dtype) -> Operand:
+        first = args[1 if op == "select" else 0].dtype
+        if first is int64:
+            if dtype is int64:
+                form = operators.linear(self.f, op, args)
+                if form is not None:
+                    return form
+            elif op in ("eq", "ne", "lt", "le", "gt", "ge"):
+                number_type = lanes_dtype(self.target, self.lanes)
+                found = operators.compare_linear(
+                    self.f, op, args[0], args[1], self.lanes, number_type
+                )
+                if found is not None:
+                    return found
+            elif op == "cast" and dtype.is_integer and getattr(args[0], "stride", 0):
+                # Lane numbers are made in the narrow type.
+                return self.f.vector(args[0], self.lanes, dtype)
+        if op == "select" and args[0].number is not None:
+            return args[1] if args[0].number else args[2]
+        values = self.unify(args)
+        if operators.is_direct(op, first):
+            return operators.apply(self.f, self.target, op, values, dtype)
+        return self.module.template(self, op, values, dtype)
+
+    def load(self, target: loop.Target, index: Operand) -> Value:
+        place = self.places.get(id(target))
+        if place is None:
+            return self.read_register(target, index)
+        if place.lanes:
+            index = self.lane_index(index)
+        version = self.versions.get(place.key, self.version) if place.key else self.version
+        return memory.load(self.f, place, index, self.lanes, self.mask, version)
+
+    def lane_index(self, index: Operand) -> Operand:
+        """The index of this lane's element where each element of a Local has a row of lanes."""
+        scaled = self.apply("mul", [index, Linear(self.lanes, {})], int64)
+        return self.apply("add", [scaled, Linear(0, {}, 1)], int64)
+
+    # -- register Locals
+
+    def element(self, local: loop.Local, index: Operand) -> tuple[int, int]:
+        """(position, stride) of a constant index."""
+        form = Linear.of(index) if not (isinstance(index, Value) and index.lanes) else None
+        if form is None or form.terms or form.stride not in (0, 1):
+            raise NeedsMemory(local)
+        return form.constant, form.stride
+
+    def read_register(self, local: loop.Local, index: Operand) -> Value:
+        position, stride = self.element(local, index)
+        elements = self.env[id(local)]
+        layout = self.layouts.get(id(local))
+        if layout is None:
+            if not stride:
+                return elements[position]
+        else:
+            segment, offset = self.segment(layout, position)
+            start, lanes, _ = layout[segment]
+            if not stride:
+                return self.f.extract(elements[segment], offset)
+            if start == position and lanes == self.lanes:
+                return elements[segment]
+        vector = poison(local.dtype, self.lanes)
+        for lane in range(self.used or self.lanes):
+            if layout is None:
+                part = elements[position + lane]
+            else:
+                segment, offset = self.segment(layout, position + lane)
+                part = self.f.extract(elements[segment], offset)
+            vector = self.f.insert(vector, part, lane)
+        return vector
+
+    @staticmethod
+    def segment(layout: list[tuple[int, int, int]], position: int) -> tuple[int, int]:
+        for number, (start, _, used) in enumerate(layout):
+            if start <= position < start + used:
+                return number, position - start
+        raise InternalError(f"element {position} is outside its register tile")
+
+    def write_register(self, local: loop.Local, index: Operand, value: Value) -> None:
+        position, stride = self.element(local, index)
+        elements = self.env[id(local)]
+        layout = self.layouts.get(id(local))
+        if not stride:
+            if id(local) in self.lane_locals:
+                value = self.f.broadcast(value, self.lanes)
+            elif value.lanes:
+                raise InternalError(f"lanes of {self.name} store to one element of {local.name}")
+            if self.mask is not self.tail:
+                value = self.f.select(self.mask, value, self.read_register(local, index))
+            if layout is None:
+                elements[position] = value
+            else:
+                segment, offset = self.segment(layout, position)
+                lanes = layout[segment][1]
+                elements[segment] = (
+                    self.f.insert(elements[segment], value, offset) if lanes else value
+                )
+            return
+        value = self.f.broadcast(value, self.lanes)
+        if self.mask is not self.tail:
+            value = self.f.select(self.mask, value, self.read_register(local, index))
+        if layout is not None:
+            segment, offset = self.segment(layout, position)
+            if layout[segment][:2] == (position, self.lanes):
+                elements[segment] = value
+                return
+        for lane in range(self.used or self.lanes):
+            part = self.f.extract(value, lane)
+            if layout is None:
+                elements[position + lane] = part
+            else:
+                segment, offset = self.segment(layout, position + lane)
+                elements[segment] = (
+                    self.f.insert(elements[segment], part, offset) if layout[segment][1] else part
+                )
+
+    # -- statements
+
+    def do_let(self, stmt: loop.Let) -> None:
+        self.vars[id(stmt.var)] = self.eval(stmt.value)
+
+    def do_local(self, stmt: loop.Local) -> None:
+        if self.analysis.in_register(stmt):
+            layout = self.analysis.layouts.get(id(stmt)) if not self.lanes else None
+            if layout is not None:
+                self.layouts[id(stmt)] = layout
+                self.env[id(stmt)] = [poison(stmt.dtype, lanes) for _, lanes, _ in layout]
+                return
+            self.layouts.pop(id(stmt), None)
+            if self.lanes:
+                self.lane_locals.add(id(stmt))
+            else:
+                self.lane_locals.discard(id(stmt))
+            self.env[id(stmt)] = [poison(stmt.dtype, self.lanes)] * stmt.size
+            return
+        count = max(1, stmt.size) * max(1, self.lanes)
+        base = self.f.allocate(memory_type(stmt.dtype), count)
+        self.places[id(stmt)] = Place(base, stmt.dtype, id(stmt), self.lanes)
+        self.bump(id(stmt))
+
+    def bump(self, key: int | None) -> None:
+        """Memory changed: what was loaded from there before may not stand for it any more."""
+        self.module.versions += 1
+        if key is None:
+            self.version = self.module.versions
+        else:
+            self.versions[key] = self.module.versions
+
+    def do_store(self, stmt: loop.Store) -> None:
+        index, value = self.eval(stmt.index), self.eval(stmt.value)
+        self.store(stmt.target, index, value)
+
+    def store(self, target: loop.Target, index: Operand, value: Operand) -> None:
+        place = self.places.get(id(target))
+        if isinstance(value, Linear):
+            value = self.f.vector(value, self.lanes) if value.stride else self.f.scalar(value)
+        if place is None:
+            self.write_register(target, index, value)
+            return
+        if place.lanes:
+            index = self.lane_index(index)
+        varying = index.lanes if isinstance(index, Value) else index.stride
+        if self.lanes and not varying:
+            self.store_once(place, index, value)
+        else:
+            memory.store(self.f, place, index, value, self.lanes, self.mask)
+        self.bump(place.key)
+
+    def store_once(self, place: Place, index: Operand, value: Value) -> None:
+        """All lanes store to one element, which is right where they agree: a scalar store."""
+        lanes, mask = self.lanes, self.mask
+        self.lanes, self.mask = 0, None
+        memory.store(self.f, place, index, self.f.extract(value, 0), 0, None)
+        self.lanes, self.mask = lanes, mask
+
+    def do_accumulate(self, stmt: loop.Accumulate) -> None:
+        target, value = stmt.target, stmt.value
+        index = self.eval(stmt.index)
+        if self.lanes and self.is_reduction(target, index):
+            shadow = self.redirect.get(id(target))
+            if shadow is None or self.env[id(shadow)][0].lanes != self.lanes:
+                self.reduce_into(stmt, index)
+                return
+            target = shadow
+        factors = None
+        if stmt.op == "add" and _is_product(value):
+            factors = [self.eval(factor) for factor in value.args]
+        else:
+            operand = self.eval(value)
+        old = self.load(target, index)
+        if factors is not None:
+            a, b, c = self.unify([*factors, old])
+            new: Operand = operators.fma(self.f, self.target, a, b, c)
+        else:
+            new = self.apply(stmt.op, [old, operand], target.dtype)
+        if target is not stmt.target and self.mask is not None and self.mask is self.tail:
+            new = self.f.select(self.mask, new, old)
+        self.store(target, index, new)
+
+    def is_reduction(self, target: loop.Target, index: Operand) -> bool:
+        """Whether all lanes gather into one element from outside the vector loop."""
+        if not isinstance(target, loop.Local) or id(target) in self.lane_locals:
+            return False
+        place = self.places.get(id(target))
+        if place is not None and place.lanes:
+            return False
+        return not (index.lanes if isinstance(index, Value) else index.stride)
+
+    def reduce_into(self, stmt: loop.Accumulate, index: Operand) -> None:
+        """Adds the lanes up by halves, then to the element."""
+        value = self.f.vector(self.eval(stmt.value), self.lanes)
+        if self.mask is not None:
+            rest = loop.neutral(stmt.op, value.dtype)
+            value = self.f.select(self.mask, value, constant(rest.value, value.dtype, self.lanes))
+        lanes, mask, tail = self.lanes, self.mask, self.tail
+        total = self.halve(stmt.op, value, 0)
+        self.lanes, self.mask, self.tail = 0, None, None
+        old = self.load(stmt.target, index)
+        self.store(stmt.target, index, self.apply(stmt.op, [old, total], value.dtype))
+        self.lanes, self.mask, self.tail = lanes, mask, tail
+
+    def halve(self, op: str, value: Value, until: int) -> Value:
+        """Combines the upper half of the lanes with the lower until `until` are left (0: one)."""
+        while value.lanes > max(until, 1):
+            half = value.lanes // 2
+            low, high = (self.f.shuffle(value, range(start, start + half)) for start in (0, half))
+            value = operators.apply(self.f, self.target, op, [low, high], value.dtype)
+        return self.f.extract(value, 0) if until == 0 else value
+
+    # -- control flow
+
+    def carried(self, writes: Writes) -> list[int]:
+        keys = [key for key in writes.locals if key in self.env and key not in writes.declared]
+        shadows = [id(self.redirect[key]) for key in writes.locals if key in self.redirect]
+        return keys + [key for key in shadows if key in self.env]
+
+    def clobber(self, writes: Writes) -> None:
+        if writes.buffers:
+            self.bump(None)
+        for key in writes.locals:
+            if key in self.places:
+                self.bump(key)
+
+    def counted(
+        self, start: Operand, stop: Operand, step: int, writes: Writes,
+        body: Callable[[Value | Linear], None],
+    ) -> None:  # fmt: skip
+        """for i in range(start, stop, step): body(i), where step divides the distance or the body
+        masks what is beyond."""
+        f = self.f
+        distance = Linear.of(stop).plus(Linear.of(start), -1).number
+        if distance is not None and distance <= step:
+            if distance > 0:
+                body(start)
+            return
+        first, last = f.scalar(start), f.scalar(stop)
+        outer = f.scope
+        runs = None if distance is not None else f.compare("slt", first, last)
+        keys = self.carried(writes)
+        before = {key: list(self.env[key]) for key in keys}
+        entry = f.push(ENTRY, guarded=runs is not None)
+        inside = f.push(BODY, stores=Stores(writes))
+        inside_label = inside.label
+        counter = Value(f.fresh("%i"), int64, 0, f.level, None, first.nonnegative)
+        phis: list[tuple[int, int, Value]] = []
+        for key in keys:
+            for position, value in enumerate(before[key]):
+                phi = Value(f.fresh("%r"), value.dtype, value.lanes, f.level)
+                self.env[key][position] = phi
+                phis.append((key, position, phi))
+        self.clobber(writes)
+        body(counter)
+        following = f.fresh("%n")
+        again = f.fresh("%c")
+        exit_label = f.fresh("x")
+        f.do(f"{following} = add nsw i64 {counter.text}, {step}")
+        f.do(f"{again} = icmp slt i64 {following}, {last.text}")
+        f.do(f"br i1 {again}, label %{inside_label}, label %{exit_label}")
+        latch = inside.label
+        f.pop()
+        f.pop()
+        entry_label = entry.label
+        if runs is None:
+            outer.lines.append(f"br label %{entry_label}")
+        else:
+            outer.lines.append(f"br i1 {runs.text}, label %{entry_label}, label %{exit_label}")
+        outer.lines.append(f"{entry_label}:")
+        outer.lines += entry.lines
+        outer.lines.append(f"br label %{inside_label}")
+        outer.lines.append(f"{inside_label}:")
+        outer.lines.append(
+            f"{counter.text} = phi i64 [{first.text}, %{entry_label}], [{following}, %{latch}]"
+        )
+        joins = []
+        for key, position, phi in phis:
+            initial, final = before[key][position], self.env[key][position]
+            outer.lines.append(
+                f"{phi.text} = phi {phi.type} [{initial.text}, %{entry_label}],"
+                f" [{final.text}, %{latch}]"
+            )
+            if final is phi:
+                result = initial
+            elif runs is None:
+                result = Value(final.text, final.dtype, final.lanes, f.level)
+            else:
+                result = Value(f.fresh("%r"), final.dtype, final.lanes, f.level)
+                joins.append(
+                    f"{result.text} = phi {result.type} [{initial.text}, %{outer.label}],"
+                    f" [{final.text}, %{latch}]"
+                )
+            self.env[key][position] = result
+        outer.lines += inside.lines
+        outer.lines.append(f"{exit_label}:")
+        outer.lines += joins
+        outer.label = exit_label
+        self.clobber(writes)
+
+    def branch(
+        self, condition: Value, writes: Writes,
+        then: Callable[[], None], otherwise: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
+        f = self.f
+        if condition.number is not None:
+            chosen = then if condition.number else otherwise
+            if chosen is not None:
+                chosen()
+            return
+        outer = f.scope
+        keys = self.carried(writes)
+        before = {key: list(self.env[key]) for key in keys}
+        ends: list[tuple[str, dict[int, list[Value]]]] = []
+        labels = []
+        text: list[str] = []
+        join = f.fresh("j")
+        for part in (then, otherwise):
+            if part is None:
+                labels.append(join)
+                ends.append((outer.label, before))
+                continue
+            for key in keys:
+                self.env[key][:] = before[key]
+            scope = f.push(BRANCH)
+            labels.append(scope.label)
+            text.append(f"{scope.label}:")
+            part()
+            f.do(f"br label %{join}")
+            f.pop()
+            text += scope.lines
+            ends.append((scope.label, {key: list(self.env[key]) for key in keys}))
+        outer.lines.append(f"br i1 {condition.text}, label %{labels[0]}, label %{labels[1]}")
+        outer.lines += text
+        outer.lines.append(f"{join}:")
+        (first_label, first), (second_label, second) = ends
+        for key in keys:
+            for position, (a, b) in enumerate(zip(first[key], second[key], strict=True)):
+                if a.text == b.text:
+                    self.env[key][position] = a
+                    continue
+                phi = Value(f.fresh("%r"), a.dtype, a.lanes, f.level)
+                outer.lines.append(
+                    f"{phi.text} = phi {phi.type} [{a.text}, %{first_label}],"
+                    f" [{b.text}, %{second_label}]"
+                )
+                self.env[key][position] = phi
+        outer.label = join
+        self.clobber(writes)
+
+    def do_if(self, stmt: loop.If) -> None:
+        condition = self.eval(stmt.condition)
+        writes = self.analysis.writes_of(stmt)
+        if not condition.lanes:
+            otherwise = (lambda: self.block(stmt.otherwise)) if stmt.otherwise else None
+            self.branch(condition, writes, lambda: self.block(stmt.then), otherwise)
+            return
+        if stmt.then:
+            self.masked(condition, writes, stmt.then)
+        if stmt.otherwise:
+            opposite = operators.apply(self.f, self.target, "not", [condition], bool_)
+            self.masked(opposite, writes, stmt.otherwise)
+
+    def masked(self, condition: Value, writes: Writes, body: Sequence[loop.Stmt]) -> None:
+        """Runs the body for the lanes of the condition, where there are any."""
+        outer, f = self.mask, self.f
+        mask = condition if outer is None else f.op("and", bool_, outer, condition)
+
+        def run() -> None:
+            self.mask = mask
+            self.block(body)
+            self.mask = outer
+
+        self.branch(self.any(mask), writes, run)
+
+    def any(self, mask: Value) -> Value:
+        bits = self.f.pure(f"bitcast {mask.typed} to i{mask.lanes}", bool_, 0, mask.level)
+        return self.f.pure(f"icmp ne i{mask.lanes} {bits.text}, 0", bool_, 0, mask.level)
+
+    def do_check(self, stmt: loop.Check) -> None:
+        f = self.f
+        condition = self.eval(stmt.condition)
+        if condition.number is not None and condition.number:
+            return
+        values = [self.eval(value) for value in stmt.values]
+        wrong = operators.apply(f, self.target, "not", [self.unify([condition])[0]], bool_)
+        lanes = []
+        if self.lanes:
+            wrong = f.broadcast(wrong, self.lanes)
+            if self.mask is not None:
+                wrong = f.op("and", bool_, wrong, self.mask)
+            lanes = [f.vector(value, self.lanes) for value in values]
+            failed = self.any(wrong)
+        else:
+            lanes = [f.scalar(value) for value in values]
+            failed = wrong
+        cold, after = f.fresh("f"), f.fresh("o")
+        f.do(f"br i1 {failed.text}, label %{cold}, label %{after}, !prof !0")
+        f.do(f"{after}:")
+        f.scope.label = after
+        lines = [f"{cold}:"]
+        texts = [value.text for value in lanes]
+        if self.lanes:
+            bits, lane = f.fresh(), f.fresh()
+            width = f"i{self.lanes}"
+            lines.append(f"{bits} = bitcast {wrong.typed} to {width}")
+            lines.append(f"{lane} = call {width} @llvm.cttz.{width}({width} {bits}, i1 false)")
+            texts = []
+            for value in lanes:
+                name = f.fresh()
+                lines.append(f"{name} = extractelement {value.typed}, {width} {lane}")
+                texts.append(name)
+        table, slot, fail = f.fresh(), f.fresh(), f.fresh()
+        lines += [
+            f"{table} = load ptr, ptr %frame, align 8",
+            f"{slot} = getelementptr i8, ptr {table}, i64 {_TABLE_FAIL}",
+            f"{fail} = load ptr, ptr {slot}, align 8",
+            f"call void {fail}(ptr %frame, i32 {stmt.site}, i64 {texts[0]}, i64 {texts[1]})",
+            f"br label %{after}",
+        ]
+        f.cold += lines
+
+    def do_invoke(self, stmt: loop.Invoke) -> None:
+        f = self.f
+        name = self.module.invoked(stmt.kernel)
+        arguments = ["ptr %frame"]
+        for target, start in stmt.arguments:
+            place = self.places.get(id(target))
+            if place is None:
+                raise NeedsMemory(target)
+            address = f.address(place.base, memory_type(place.dtype), Linear.of(self.eval(start)))
+            arguments.append(f"ptr {address.text}")
+        for size in stmt.kernel.sizes():
+            arguments.append(f"i64 {self.sizes[size].text}")
+        for scalar in stmt.scalars:
+            arguments.append(f"i64 {f.scalar(self.eval(scalar)).text}")
+        f.do(f"call fastcc void @{name}({', '.join(arguments)})")
+        self.bump(None)
+        for target, _ in stmt.arguments:
+            if isinstance(target, loop.Local):
+                self.bump(id(target))
+
+    def do_for(self, stmt: loop.For) -> None:
+        from .cpu_loops import run_for
+
+        run_for(self, stmt)
+
+
+def _is_product(expr: loop.Expr) -> bool:
+    return isinstance(expr, loop.Apply) and expr.op == "mul" and expr.dtype.is_floating
+
+
+_STATEMENTS: dict[type, Callable] = {
+    loop.For: Emitter.do_for, loop.Let: Emitter.do_let, loop.Local: Emitter.do_local,
+    loop.Store: Emitter.do_store, loop.Accumulate: Emitter.do_accumulate, loop.If: Emitter.do_if,
+    loop.Check: Emitter.do_check, loop.Invoke: Emitter.do_invoke,
+}  # fmt: skip
