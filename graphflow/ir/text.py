@@ -118,7 +118,11 @@ class _Printer:
         return self._assemble("program", footer)
 
     def graph(self, graph: Graph) -> str:
-        inner = {n for node in graph.nodes for region in node.regions for n in region.nodes()}
+        inner: set[Node] = set()
+        for region in (region for node in graph.nodes for region in node.regions):
+            first = min((t.node.serial for t in region.parameters), default=0)
+            # Constants from outside may be used inside as they are.
+            inner |= {node for node in region.nodes() if node.serial >= first}
         outer = [node for node in graph.nodes if node not in inner]
         self._nodes(outer, "  ", _origin_in_graph)
         return self._assemble("graph", [])
@@ -169,7 +173,10 @@ class _Printer:
     def _region(self, region: Region, indent: str, origin: Callable) -> None:
         saved = dict(self.ids)
         self.lines.append(f"{indent}{region.name} {{")
-        self._nodes(region.nodes(), indent + "  ", origin)
+        nodes = region.nodes()
+        if nodes and nodes[0].graph is not None:
+            nodes = [node for node in nodes if node not in self.ids]
+        self._nodes(nodes, indent + "  ", origin)
         for word, items in (
             ("parameters", region.parameters),
             ("results", region.results),
