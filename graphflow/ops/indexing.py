@@ -92,7 +92,8 @@ def _infer_check(types, attrs, sizes):
 
 def _reference_check(arrays, attrs, node):
     (indices,) = arrays
-    limits = np.broadcast_to(np.asarray(attrs["limits"], np.int64), indices.shape)
+    limits = attrs["limits"] if attrs["nd"] else attrs["limits"][0]
+    limits = np.broadcast_to(np.asarray(limits, np.int64), indices.shape)
     wrong = (indices < 0) | (indices >= limits)
     if wrong.any():
         first = tuple(np.argwhere(wrong)[0])
@@ -142,7 +143,8 @@ def checked(indices: Tensor, limits: Dim | Sequence[Dim], what: str, nd: bool = 
     known = constant_value(indices)
     if known is not None and not any(isinstance(limit, Size) for limit in limits):
         known = np.asarray(known)
-        bounds = np.broadcast_to(np.asarray(limits, np.int64), known.shape)
+        bounds = np.asarray(limits if nd else limits[0], np.int64)
+        bounds = np.broadcast_to(bounds, known.shape)
         wrong = (known < 0) | (known >= bounds)
         if wrong.any():
             first = tuple(np.argwhere(wrong)[0])

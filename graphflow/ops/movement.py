@@ -118,7 +118,19 @@ def reshape(tensor, shape, name=None) -> Tensor:
     numbers = [dim for dim in dims if isinstance(dim, int) and dim < 0]
     if any(number != -1 for number in numbers) or len(numbers) > 1:
         reject("reshape", f"a shape has at most one -1 and no other negative size: {text(dims)}")
+    if -1 in numbers and source.dims is not None and 0 in dims:
+        dims = _beside_zero(source.dims, dims)
     return reshape_op(source, shape=dims, name=name or "Reshape")
+
+
+def _beside_zero(source: tuple[Dim, ...], dims: tuple[Dim, ...]) -> tuple[Dim, ...]:
+    """-1 beside a dimension of 0, where the others are those of the source: what is left of it."""
+    place = dims.index(-1)
+    after = len(dims) - place - 1
+    if source[:place] != dims[:place] or source[len(source) - after :] != dims[place + 1 :]:
+        return dims
+    middle = sizes.product(source[place : len(source) - after])
+    return (*dims[:place], middle, *dims[place + 1 :])
 
 
 def _infer_like(types, attrs, rules):

@@ -181,8 +181,8 @@ def _whole(x: Tensor, begin, size, strides, name: str | None) -> Tensor:
 def slice(input_, begin, size, name=None) -> Tensor:  # noqa: A001
     """The part of `input_` that starts at `begin` and has that `size`; -1 means up to the end.
 
-    `begin` may be a tensor that depends on data: then the part is moved inside, never cut short,
-    and the sizes must be known.
+    `begin` may be a tensor that depends on data: then the sizes must be known, and a part that
+    does not lie inside fails the run.
     """
     x = _ranked(input_, "slice")
     wanted = list(as_sizes(size, "slice"))
@@ -191,8 +191,11 @@ def slice(input_, begin, size, name=None) -> Tensor:  # noqa: A001
     if _depends_on_data(begin):
         if any(isinstance(count, int) and count < 0 for count in wanted):
             reject("slice", "a size of -1 needs a begin that does not depend on data")
+        from .indexing import checked
+
         starts = convert(begin, what="slice")
-        parts = unstack(starts, num=len(wanted))
+        room = [dim - count + 1 for dim, count in zip(x.dims, wanted, strict=True)]
+        parts = unstack(checked(starts, room, "slice begin", nd=True), num=len(wanted))
         return find("dynamic_slice")(x, *parts, size=tuple(wanted), name=name or "Slice")
     first = as_sizes(begin, "slice")
     if len(first) != len(x.dims):
