@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from codegen.run_kernel import Loaded
 
+from graphflow.codegen.target import host, level
 from graphflow.dtypes import DType, float32, float64, int8, int32, int64
 from graphflow.loop import nodes as loop
 from graphflow.loop.evaluate import SizeValues, run_kernel
@@ -95,7 +97,22 @@ def kernel_of(spec, buffers, machine, structure):
     return loop.Kernel("contraction", (*buffers, *made.workspaces), made.body), made
 
 
-def check(sizes, numbers, machine, structure, dtype=float32, bindings=None, **how):
+def interpreted(kernel, arrays, bindings):
+    run_kernel(kernel, arrays, bindings, backward=True)
+
+
+class Native:
+    """Runs kernels as machine code of an instruction set this processor has."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __call__(self, kernel, arrays, bindings):
+        values = SizeValues(bindings)
+        Loaded(kernel, self.target)(arrays, *(values(size) for size in kernel.sizes()))
+
+
+def check(sizes, numbers, machine, structure, dtype=float32, bindings=None, run=interpreted, **how):
     spec, buffers = contraction(sizes, dtype, **how)
     kernel, made = kernel_of(spec, buffers, machine, structure)
     batch, m, n, k = numbers
@@ -107,10 +124,9 @@ def check(sizes, numbers, machine, structure, dtype=float32, bindings=None, **ho
     flat_a = (a.swapaxes(1, 2) if how.get("transpose_a") else a).reshape(-1).copy()
     flat_b = (b.swapaxes(1, 2) if how.get("transpose_b") else b).reshape(-1).copy()
     bindings = bindings or {}
-
     count = SizeValues(bindings)
-    scratch = [np.empty(count(w.size), w.dtype.numpy) for w in made.workspaces]
-    run_kernel(kernel, [flat_a, flat_b, bias, out, negated, *scratch], bindings, backward=True)
+    scratch = [np.full(count(w.size), -99, w.dtype.numpy) for w in made.workspaces]
+    run(kernel, [flat_a, flat_b, bias, out, negated, *scratch], bindings)
     expected = np.matmul(a, b).astype(dtype.numpy)
     np.testing.assert_array_equal(negated.reshape(expected.shape), -expected)
     np.testing.assert_array_equal(out.reshape(expected.shape), np.maximum(expected + bias, 0))
@@ -207,3 +223,40 @@ def test_all_contractions_of_a_kind_share_one_micro_kernel():
         "multiply_float32_4x32",
         "multiply_float32_8x32",
     ]
+
+
+# -- as machine code -------------------------------------------------------------------------------
+
+NATIVE = [
+    target
+    for target in (level("scalar"), level("sse2"), level("avx2"), host())
+    if host().machine == target.machine and host().vector_bits >= target.vector_bits
+]
+
+
+@pytest.mark.parametrize("target", NATIVE, ids=lambda t: f"{t.cpu}-{t.vector_bits}")
+@pytest.mark.parametrize("structure", ["direct", "dot", "tile"])
+@pytest.mark.parametrize("dtype", [float32, float64, int8, int32, int64], ids=str)
+def test_machine_code(structure, dtype, target):
+    """Integers in floating point: sums are exact, so every structure gives the same bits."""
+    b, m, n, k = (symbol(name) for name in "bmnk")
+    for how in ({}, {"transpose_a": True, "prologue": True}, {"transpose_b": True}):
+        for sizes in ((2, 37, 70, 45), (1, 11, 5, 20), (b, m, n, k), (1, m, 40, k), (1, m, 3, k)):
+            if structure == "dot":
+                if how or isinstance(sizes[2], int) and sizes[2] > 4:
+                    continue
+                sizes = (sizes[0], sizes[1], 3, sizes[3])
+            values = (3, 29, 67, 130)
+            numbers = tuple(
+                size if isinstance(size, int) else value
+                for size, value in zip(sizes, values, strict=True)
+            )
+            bindings = dict(zip((b, m, n, k), values, strict=True))
+            check(sizes, numbers, target, structure, dtype, bindings, run=Native(target), **how)
+
+
+def test_machine_code_of_large_products():
+    run = Native(host())
+    for how in ({}, {"transpose_a": True}, {"transpose_b": True}, {"prologue": True}):
+        for sizes in ((1, 200, 300, 2000), (1, 1030, 520, 600), (4, 65, 100, 33)):
+            check(sizes, sizes, host(), None, run=run, **how)
