@@ -1,7 +1,7 @@
 """The compile cache on disk: finished objects by the content they were compiled from.
 
-A file holds one compiled step: a JSON header (everything the runtime needs to run the object, and
-what the entry was made from) followed by binary blobs (the object, constants). Its name starts with
+A file holds one compiled step: a JSON header (what the entry was made from, and the compiler's
+report) followed by binary blobs (the runtime's description of the step). Its name starts with
 the digest of the program and goes on with the digest of everything else that decides the code
 (options, target, versions), so that a miss can be explained by what differs.
 

@@ -2,8 +2,8 @@
 
     cut --> cache? --> graph passes --> plan --> machine code --> Step
 
-A `Step` is plain data (a JSON-able description, the object, constants), so that the disk cache
-stores the very thing that runs; what cannot be stored (variables, Python functions, the origins of
+What the runtime loads is plain data (`runtime.Description`), so that the disk cache stores the
+very thing that runs; what cannot be stored (variables, Python functions, the origins of
 nodes in the user's program) is referred to by its position in the cut Program.
 """
 
@@ -15,24 +15,24 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from . import runtime
 from .cache import CacheStats, DiskCache, Key
 from .errors import InternalError
-from .explain import Report, describe
 from .ir.graph import Graph
 from .ir.node import Node, Tensor
 from .ir.program import Origin, Program
-from .ir.types import Constraint, TensorType
+from .ir.types import TensorType
 from .knobs import Knobs
 from .passes.functionalize import cut
 from .passes.pipeline import PassOptions, run_graph_passes
-from .plan import OUTPUT, Plan
-from .sizes import Dim, Size, Symbol, symbols_of
+from .plan import ARENA, CONSTANT, FEED, OUTPUT, STATE_IN, STATE_OUT, Output, Plan
+from .report import Report, describe, flops_of, with_sizes
+from .runtime import Description
+from .sizes import Dim, Size, Symbol, as_symbol, evaluate, symbols_of
 from .version import __version__
 
 _dumps = itertools.count()
@@ -57,24 +57,29 @@ class CompileOptions:
 class Step:
     """One compiled step, with what belongs to this process attached.
 
-    description: see `describe_plan`; JSON-able
-    constants:   arrays the description's constants refer to
-    variables:   VariableHandles its states refer to
-    functions:   Python functions its host calls refer to
-    origins:     of the program's nodes; sites and checks refer to them
+    description: what the runtime loads. Slots of states are positions in `variables`; its notes
+        hold the run-time checks ("sites"), whose origins are positions in `origins`
+    variables:   VariableHandles of its states
+    origins:     of the cut program's nodes
     """
 
-    description: Mapping[str, Any]
-    object: bytes
-    constants: tuple[np.ndarray, ...]
+    description: Description
     variables: tuple[Any, ...]
-    functions: tuple[Any, ...]
     origins: tuple[Origin, ...]
-    constraints: tuple[tuple[Constraint, tuple[Origin, ...]], ...]
-    symbols: tuple[Symbol, ...]
     program: Program
     report: Report
     plan: Plan | None = field(default=None, repr=False)
+
+    def largest_buffers(self) -> list[tuple[str, int]]:
+        """Names and bytes of what a run keeps in memory, largest first; static sizes only."""
+        rows = [] if self.plan is None else [(b.name, b.bytes) for b in self.plan.buffers]
+        known = [(name, size) for name, size in rows if isinstance(size, int)]
+        return sorted(known, key=lambda row: -row[1])
+
+    def load(self, slot: Callable[[Any], int]) -> Any:
+        """Maps the code; `slot` numbers the variables of the session that will run it."""
+        states = [replace(s, slot=slot(self.variables[s.slot])) for s in self.description.states]
+        return replace(self.description, states=states).load()
 
 
 def compile_step(
@@ -93,18 +98,18 @@ def compile_step(
     `feed_types` are the feeds' types as far as known at the call (ranks always are). `bindings`
     fixes sizes, for a variant specialised to them.
     """
-    from .codegen.target import host
+    from .codegen.target import named
     from .ir.text import print_program
 
     stages: dict[str, float] = {}
     trace = _Trace(knobs)
     with _timed(stages, "cut"):
         program = cut(graph, fetches, feeds, feed_types, bindings or {})
-    target = host(knobs.target)
+    target = named(knobs.target)
     parts = _Parts.of(program)
     settings = {
         **options.as_settings(),
-        "target": target.key(),
+        "target": target.key,
         "graphflow": f"{__version__} {_source_digest()}",
     }
     cache = DiskCache(knobs.cache) if use_disk and knobs.cache is not None else None
@@ -117,11 +122,15 @@ def compile_step(
         if header is not None:
             stats.disk_hits += 1
             trace.line("cache", f"disk hit {key.filename}")
-            return _restore(header, blobs, program, parts)
+            description = Description.from_bytes(blobs[0], parts.functions_of(header["calls"]))
+            report = Report.from_json(header["report"])
+            report.cache = "from the disk cache"
+            return Step(description, parts.variables, parts.origins, program, report)
         stats.disk_misses += 1
         stats.reasons.append(why)
         trace.line("cache", f"disk miss: {why}")
 
+    from .codegen.objects import Report as CodeReport
     from .codegen.objects import compile_plan
     from .passes.build_plan import build_plan
 
@@ -141,39 +150,26 @@ def compile_step(
         plan = _with_checks(plan, program)
     trace.stage("plan.gfp", plan)
     trace.kernels(plan)
-    symbols = parts.symbols
-    with _timed(stages, "code"):
-        code = compile_plan(plan, [Size.of(s) for s in symbols], target, trace.code)
+    made = CodeReport(want_assembly=trace.wants_code, verify=pass_options.verify)
+    code = compile_plan(plan, parts.symbols, target, made)
+    stages.update(made.seconds)
+    trace.code(made)
     names = _node_names(optimised, plan)
     what = _symbol_sources(program, feeds)
-    report = describe(plan, what, stages, target.name, names)
-    report.peak_bytes = peak_bytes(plan)
+    report = describe(plan, what, stages, target.cpu, names)
+    if not parts.symbols:
+        report = with_sizes(report, {})
     report.cache = f"compiled; {why}" if why else "compiled"
-    description, constants = describe_plan(plan, parts)
-    step = Step(
-        description, code, constants, parts.variables, parts.functions, parts.origins,
-        program.constraints, symbols, program, report, plan,
-    )  # fmt: skip
+    description = describe_plan(plan, parts, code, program)
     if cache is not None and key is not None:
-        header = {"description": description, "report": report.to_json(), "settings": settings}
-        cache.store(key, header, [code, *(array.tobytes() for array in constants)])
-    return step
-
-
-def _restore(header: Mapping[str, Any], blobs: list[bytes], program: Program,
-             parts: _Parts) -> Step:  # fmt: skip
-    description = header["description"]
-    constants = []
-    for row, blob in zip(description["constants"], blobs[1:], strict=True):
-        array = np.frombuffer(blob, dtype=row["dtype"]).reshape(row["shape"])
-        constants.append(array)
-    report = Report.from_json(header["report"])
-    report.stages = {}
-    report.cache = "from the disk cache"
-    return Step(
-        description, blobs[0], tuple(constants), parts.variables, parts.functions, parts.origins,
-        program.constraints, parts.symbols, program, report,
-    )  # fmt: skip
+        calls = [parts.functions.index(call.function) for call in plan.calls]
+        header = {
+            "settings": settings,
+            "report": {**report.to_json(), "stages": {}},
+            "calls": calls,
+        }
+        cache.store(key, header, [description.to_bytes()])
+    return Step(description, parts.variables, parts.origins, program, report, plan)
 
 
 @dataclass(frozen=True)
@@ -184,6 +180,9 @@ class _Parts:
     functions: tuple[Any, ...]
     origins: tuple[Origin, ...]
     symbols: tuple[Symbol, ...]
+
+    def functions_of(self, numbers: Sequence[int]) -> list[Any]:
+        return [self.functions[number] for number in numbers]
 
     @staticmethod
     def of(program: Program) -> _Parts:
@@ -205,104 +204,109 @@ class _Parts:
         return _Parts(tuple(variables), tuple(functions), tuple(origins), tuple(symbols))
 
 
-def describe_plan(plan: Plan, parts: _Parts) -> tuple[dict[str, Any], tuple[np.ndarray, ...]]:
-    """(description, constants): everything the runtime needs besides the object.
-
-    A dim is a number >= 0, or ~k for the k-th value that `gf_sizes` computes. Buffers are named by
-    their index in `frame->pointers`.
-    """
+def describe_plan(plan: Plan, parts: _Parts, code: bytes, program: Program) -> Description:
+    """What the runtime has to know of a plan, beside its code."""
     slots = {size: number for number, size in enumerate(plan.values())}
     by_id = {buffer.id: buffer for buffer in plan.buffers}
     symbol_index = {symbol: number for number, symbol in enumerate(parts.symbols)}
     variable_index = {variable: number for number, variable in enumerate(parts.variables)}
-    function_index = {function: number for number, function in enumerate(parts.functions)}
     origin_index = {origin: number for number, origin in enumerate(parts.origins)}
+    state_index = {}
+    for number, state in enumerate(plan.states):
+        state_index[STATE_IN, state.read] = state_index[STATE_OUT, state.write] = number
+    constant_index = {buffer: number for number, (buffer, _) in enumerate(plan.constants)}
+    feed_index = {buffer: number for number, buffer in enumerate(plan.feeds)}
 
-    def dim(value: Dim) -> int:
+    def size(value: Dim) -> int:
         return ~slots[value] if isinstance(value, Size) else value
 
-    def dims(shape) -> list[int]:
-        return [dim(value) for value in shape]
+    def sizes(shape) -> tuple[int, ...]:
+        return tuple(size(value) for value in shape)
 
-    def array(buffer: int) -> dict[str, Any]:
+    def operand(buffer: int) -> runtime.Operand:
         found = by_id[buffer]
-        return {"pointer": buffer, "dtype": found.dtype.name, "dims": dims(found.shape)}
+        return runtime.Operand(buffer, found.dtype.name, sizes(found.shape))
+
+    def output(row: Output) -> runtime.Output:
+        index = {
+            FEED: feed_index.get(row.buffer, -1),
+            CONSTANT: constant_index.get(row.buffer, -1),
+        }.get(row.place, state_index.get((row.place, row.buffer), -1))
+        source = "buffer" if row.place == OUTPUT else row.place
+        pointer = row.buffer if row.place == OUTPUT else -1
+        return runtime.Output(row.dtype.name, sizes(row.shape), pointer, source, index)
 
     bound: set[Symbol] = set()
     feeds = []
-    for buffer in plan.feeds:
+    for buffer, type_ in zip(plan.feeds, program.bound_types(), strict=True):
         binds = []
-        for value in by_id[buffer].shape:
-            symbol = _plain_symbol(value)
+        for value in type_.shape or ():
+            symbol = as_symbol(value)
             first = symbol is not None and symbol not in bound
             binds.append(symbol_index[symbol] if first else -1)  # type: ignore[index]
             if first:
                 bound.add(symbol)  # type: ignore[arg-type]
-        feeds.append({**array(buffer), "binds": binds})
-    constants = tuple(value.array for _, value in plan.constants)
-    description = {
-        "symbols": len(parts.symbols),
-        "values": len(slots),
-        "pointers": 1 + max((b.id for b in plan.buffers), default=-1),
-        "feeds": feeds,
-        "constants": [
-            {"pointer": buffer, "dtype": value.array.dtype.name, "shape": list(value.array.shape)}
-            for buffer, value in plan.constants
-        ],
-        "states": [
-            {
-                "variable": variable_index[state.variable],
-                "pointer_in": state.read,
-                "pointer_out": state.write,
-                "in_place": state.in_place,
-                "dims": dims(state.shape),
-            }
+        feeds.append(runtime.Feed(buffer, type_.dtype.name, sizes(type_.shape or ()), tuple(binds)))
+    sites = [
+        {
+            "message": site.message,
+            "error": site.error,
+            "origins": [origin_index[o] for o in site.origins if o in origin_index],
+            "buffers": [
+                [b, by_id[b].dtype.name, list(sizes(by_id[b].shape))] for b in site.buffers
+            ],
+        }
+        for site in plan.sites
+    ]
+    parallel = any(_is_parallel(launch.kernel) for launch in plan.launches)
+    return Description(
+        code,
+        symbol_count=len(parts.symbols),
+        value_count=len(slots),
+        launches=len(plan.launches),
+        feeds=feeds,
+        constants=[runtime.Constant(buffer, value.array) for buffer, value in plan.constants],
+        states=[
+            runtime.State(
+                variable_index[state.variable],
+                state.variable.dtype.name,
+                sizes(state.shape),
+                state.read,
+                state.write,
+                state.in_place,
+            )
             for state in plan.states
         ],
-        "outputs": [
-            {
-                "pointer": output.buffer,
-                "dtype": output.dtype.name,
-                "dims": dims(output.shape),
-                "source": "buffer" if output.place == OUTPUT else output.place,
-                "index": by_id[output.buffer].index,
-            }
-            for output in plan.outputs
-        ],
-        "buffers": [
-            {
-                "pointer": b.id,
-                "bytes": dim(b.bytes),
-                "first": b.first,
-                "last": b.last,
-                "offset": b.offset,
-            }
+        outputs=[output(row) for row in plan.outputs],
+        buffers=[
+            runtime.Buffer(b.id, size(b.bytes), b.first, b.last, -1, b.offset)
             for b in plan.buffers
-            if b.place == "arena"
+            if b.place == ARENA
         ],
-        "checks": [[dim(a), dim(b)] for a, b in plan.checks],
-        "launches": len(plan.launches),
-        "parallel": any(_is_parallel(launch.kernel) for launch in plan.launches),
-        "arena_bytes": plan.arena_bytes,
-        "calls": [
-            {
-                "function": function_index[call.function],
-                "inputs": [array(b) for b in call.inputs],
-                "outputs": [array(b) for b in call.outputs],
-            }
+        checks=[
+            runtime.Check(size(a), size(b), number) for number, (a, b) in enumerate(plan.checks)
+        ],
+        calls=[
+            runtime.HostCall(
+                tuple(map(operand, call.inputs)), tuple(map(operand, call.outputs)), call.function
+            )
             for call in plan.calls
         ],
-        "sites": [
-            {
-                "message": site.message,
-                "error": site.error,
-                "origins": [origin_index[o] for o in site.origins if o in origin_index],
-                "buffers": [array(b) for b in site.buffers],
-            }
-            for site in plan.sites
-        ],
-    }
-    return description, constants
+        small=not parallel and not plan.calls and _is_brief(plan),
+        notes={"sites": sites},
+    )
+
+
+# A run of up to about this many FLOPs keeps the interpreter's lock: it takes less time than giving
+# the lock away and waiting for it again would.
+_BRIEF_FLOPS = 100_000
+_TYPICAL_SIZE = 64
+
+
+def _is_brief(plan: Plan) -> bool:
+    flops: Dim = sum((flops_of(n) + 1 for la in plan.launches for n in la.nodes), 0)
+    typical = dict.fromkeys(symbols_of(flops), _TYPICAL_SIZE)
+    return evaluate(flops, typical) <= _BRIEF_FLOPS
 
 
 def _is_parallel(kernel) -> bool:
@@ -313,18 +317,8 @@ def _is_parallel(kernel) -> bool:
     )
 
 
-def _plain_symbol(value: Dim) -> Symbol | None:
-    if isinstance(value, Size) and len(value.terms) == 1:
-        (monomial, coefficient), *_ = value.terms
-        if coefficient == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
-            return monomial[0]
-    return None
-
-
 def _with_checks(plan: Plan, program: Program) -> Plan:
     """`plan` as a run binds it: feeds of the types that are bound, and what must be equal then."""
-    from dataclasses import replace
-
     types = dict(zip(plan.feeds, program.bound_types(), strict=True))
     buffers = tuple(
         replace(buffer, shape=types[buffer.id].shape) if buffer.id in types else buffer
@@ -332,30 +326,6 @@ def _with_checks(plan: Plan, program: Program) -> Plan:
     )
     checks = tuple((c.a, c.b) for c, _ in program.constraints)
     return replace(plan, buffers=buffers, checks=checks)
-
-
-def peak_bytes(plan: Plan) -> int | None:
-    """Arena, outputs, constants and variables of one run; None while sizes are unknown.
-
-    A variable that is not written in place counts twice: its old and its new value are alive
-    together until the run commits.
-    """
-    total = plan.arena_bytes
-    if total is None:
-        return None
-    for buffer in plan.buffers:
-        if buffer.place == "arena" or buffer.place == "feed":
-            continue
-        if not isinstance(buffer.bytes, int):
-            return None
-        total += buffer.bytes
-    by_id = {buffer.id: buffer for buffer in plan.buffers}
-    for state in plan.states:
-        if state.in_place and state.read >= 0 and state.write >= 0:
-            shared = by_id[state.write].bytes
-            assert isinstance(shared, int)
-            total -= shared
-    return total
 
 
 def _node_names(program: Program, plan: Plan) -> dict[Any, str]:
@@ -373,7 +343,7 @@ def _symbol_sources(program: Program, feeds: Sequence[Tensor]) -> dict[str, str]
     sources: dict[str, str] = {}
     for tensor, type_ in zip(feeds, program.bound_types(), strict=True):
         for axis, value in enumerate(type_.shape or ()):
-            symbol = _plain_symbol(value)
+            symbol = as_symbol(value)
             if symbol is not None:
                 sources.setdefault(symbol.name, f"axis {axis} of {tensor.name}")
     return sources
@@ -416,10 +386,7 @@ class _Trace:
         if knobs.dump is not None:
             self.directory = Path(knobs.dump) / f"{next(_dumps):03}"
             self.directory.mkdir(parents=True, exist_ok=True)
-        # The callback of the code generator: None spares it from printing what nobody reads.
-        self.code: Callable[[str, str], None] | None = None
-        if self.directory is not None or self._wants("llvm") or self._wants("asm"):
-            self.code = self._code
+        self.wants_code = self.directory is not None or self._wants("llvm") or self._wants("asm")
 
     def _wants(self, what: str) -> bool:
         return what in self.debug or "all" in self.debug
@@ -470,11 +437,13 @@ class _Trace:
             print("\n".join(texts), file=sys.stderr)
         self._write("kernels.gfl", "\n".join(texts))
 
-    def _code(self, kind: str, text: str) -> None:
-        """`kind` is "llvm" or "asm"."""
-        if self._wants(kind):
-            print(text, file=sys.stderr)
-        self._write({"llvm": "step.ll", "asm": "step.s"}[kind], text)
+    def code(self, made: Any) -> None:
+        """The LLVM IR and assembly of a step."""
+        for kind, name, text in (("llvm", "step.ll", made.llvm), ("asm", "step.s", made.assembly)):
+            if self._wants(kind):
+                print(text, file=sys.stderr)
+            if self.wants_code:
+                self._write(name, text)
 
     def _write(self, name: str, text: str) -> None:
         if self.directory is not None:
@@ -490,4 +459,4 @@ def internal(message: str) -> InternalError:
     )
 
 
-__all__ = ["CompileOptions", "Step", "compile_step", "describe_plan", "peak_bytes"]
+__all__ = ["CompileOptions", "Step", "compile_step", "describe_plan"]

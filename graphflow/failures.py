@@ -106,15 +106,15 @@ def size_error(
     )
 
 
-def feed_size_error(tensor: Tensor, axis: int, have: int, want: int, want_text: str,
-                    first: tuple[Tensor, int] | None) -> FeedError:  # fmt: skip
+def feed_size_error(
+    tensor: Tensor, axis: int, have: int, want: int, first: tuple[Tensor, int] | None
+) -> FeedError:
     """A fed dimension that differs from the size an earlier feed bound."""
     other = ""
     if first is not None:
-        other = f"\n  which axis {first[1]} of {where(first[0])} was fed as"
+        other = f",\n  as axis {first[1]} of {where(first[0])} was fed"
     return FeedError(
-        f"cannot feed {where(tensor)}:\n  axis {axis} has size {have}, but {want_text} is {want}"
-        f"{other}"
+        f"cannot feed {where(tensor)}:\n  axis {axis} has size {have}, it must be {want}{other}"
     )
 
 

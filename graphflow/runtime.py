@@ -8,14 +8,15 @@ Throughout, a *size* is an integer that stands for itself if it is >= 0 and for 
 `~size` of `gf_sizes` if it is negative. A *pointer* is an index into the step's pointer table. The
 contract with generated code is native/include/graphflow/frame.h.
 
-What a subclass of `Session` provides (each error hook raises; returning is an internal error):
+What a subclass of `Session` provides (error hooks raise; those on feeds and sizes may instead return
+another Call, which is then run in place of the one that does not fit):
 
     _prepare(fetches, feed_keys) -> Call
     _feed_error(call, feed, value, error)      conversion failed (error is the exception or None),
                                                or rank or a static size is wrong
     _feed_size_error(call, feed, axis, actual, expected)   a symbolic size is wrong
-    _size_error(call, message, a, b)           a Check does not hold; message -1: a size came out
-                                               negative or too large
+    _size_error(call, message, a, b, shapes)   a Check does not hold (`shapes` are those fed);
+                                               message -1: a size came out negative or too large
     _uninitialized(call, slots)                variables that are read have no value
     _run_error(call, status, site, (value0, value1), launch)   FAILED (site is valid), NO_MEMORY,
                                                REENTERED, or a status of the step's own
@@ -146,10 +147,10 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Check:
-    """Value slots `a` and `b` must be equal; `message` is for `_size_error`."""
+    """The sizes `a` and `b` must be equal; `message` is for `_size_error`."""
 
-    a: int
-    b: int
+    a: Size
+    b: Size
     message: int
 
 

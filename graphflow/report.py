@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .ir.node import Node
 from .ir.op import CONTRACT, REDUCE
-from .plan import ARENA, Plan
-from .sizes import Dim, Size, evaluate, parse_size, product, symbols_of
+from .plan import ARENA, FEED, Plan
+from .runtime import plan_arena
+from .sizes import Dim, parse_size, product
 
 
 @dataclass
@@ -25,6 +26,19 @@ class KernelReport:
 
 
 @dataclass
+class MemoryRow:
+    """A buffer of a run: `bytes` is text where symbolic. Arena buffers live from launch `first` to
+    `last`; `shared` ones are another's memory (a variable written in place)."""
+
+    name: str
+    place: str
+    bytes: str
+    first: int
+    last: int
+    shared: bool = False
+
+
+@dataclass
 class Report:
     """What `explain` returns; `str(report)` is for people.
 
@@ -34,7 +48,7 @@ class Report:
     arena_bytes, arena_lower_bound: temporary memory, and the largest set of values alive at once;
         None while sizes are unknown (pass feed_dict to `explain` to know them)
     peak_bytes: everything a run needs: arena, outputs, constants, variables it reads and writes
-    used_bytes: the same as measured in the session, where it ran
+    memory: its buffers
     stages: seconds of each stage of the compilation; empty when it came from the disk cache
     cache: "compiled", or where the code came from, and why the cache missed
     """
@@ -46,7 +60,7 @@ class Report:
     arena_bytes: int | None = None
     arena_lower_bound: int | None = None
     peak_bytes: int | None = None
-    used_bytes: int | None = None
+    memory: list[MemoryRow] = field(default_factory=list)
     stages: dict[str, float] = field(default_factory=dict)
     cache: str = "compiled"
     reasons: dict[str, str] = field(default_factory=dict)
@@ -62,7 +76,8 @@ class Report:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Report:
         kernels = [KernelReport(**kernel) for kernel in data["kernels"]]
-        return Report(**{**data, "kernels": kernels})
+        memory = [MemoryRow(**row) for row in data["memory"]]
+        return Report(**{**data, "kernels": kernels, "memory": memory})
 
     def __str__(self) -> str:
         lines = [
@@ -88,8 +103,7 @@ class Report:
                 f"{self.arena_lower_bound:,} B"
             )
         if self.peak_bytes is not None:
-            used = f"; used {self.used_bytes:,} B" if self.used_bytes is not None else ""
-            lines.append(f"peak of a run {self.peak_bytes:,} B, known before it{used}")
+            lines.append(f"peak of a run {self.peak_bytes:,} B, known before it")
         lines.append(f"code: {self.cache}")
         if self.stages:
             total = sum(self.stages.values())
@@ -181,35 +195,51 @@ def describe(
         stages=dict(stages),
         reasons=dict(plan.reasons),
         target=target,
+        memory=memory_rows(plan),
     )
+
+
+def memory_rows(plan: Plan) -> list[MemoryRow]:
+    """The buffers of a plan; feeds are the caller's and count for nothing."""
+    in_place = {state.write for state in plan.states if state.in_place and state.read >= 0}
+    return [
+        MemoryRow(b.name, b.place, str(b.bytes), b.first, b.last, b.id in in_place)
+        for b in plan.buffers
+        if b.place != FEED
+    ]
 
 
 def with_sizes(report: Report, bindings: Mapping[str, int]) -> Report:
     """The report with every symbolic amount worked out for the sizes of one run."""
 
-    def number(text: str) -> str:
+    def number(text: str) -> int:
         value = parse_size(text, lambda name: bindings[name])
-        if isinstance(value, Size):
-            value = evaluate(value, {s: bindings[s.name] for s in symbols_of(value)})
-        return str(value)
+        assert isinstance(value, int)
+        return value
 
     kernels = [
-        KernelReport(
-            k.name, k.operations, k.note, number(k.flops), number(k.bytes_read),
-            number(k.bytes_written),
+        replace(
+            kernel,
+            flops=str(number(kernel.flops)),
+            bytes_read=str(number(kernel.bytes_read)),
+            bytes_written=str(number(kernel.bytes_written)),
         )
-        for k in report.kernels
-    ]  # fmt: skip
-    changed = {**vars(report), "kernels": kernels}
-    changed.update(flops=number(report.flops), bytes=number(report.bytes))
-    return Report(**changed)
-
-
-def arena_plan(plan: Plan, bindings: Mapping[Any, int]) -> list[tuple[str, int, int, int]]:
-    """(name, bytes, first launch, last launch) of each arena buffer, for given sizes."""
-    return [
-        (b.name, evaluate(b.bytes, bindings) if isinstance(b.bytes, Size) else b.bytes,
-         b.first, b.last)
-        for b in plan.buffers
-        if b.place == ARENA
-    ]  # fmt: skip
+        for kernel in report.kernels
+    ]
+    memory = [replace(row, bytes=str(number(row.bytes))) for row in report.memory]
+    arena = [(int(r.bytes), r.first, r.last) for r in memory if r.place == ARENA]
+    if report.arena_bytes is not None:
+        arena_bytes, bound = report.arena_bytes, report.arena_lower_bound
+    else:
+        _, arena_bytes, bound = plan_arena(arena, len(kernels))
+    outside = sum(int(r.bytes) for r in memory if r.place != ARENA and not r.shared)
+    return replace(
+        report,
+        kernels=kernels,
+        memory=memory,
+        flops=str(number(report.flops)),
+        bytes=str(number(report.bytes)),
+        arena_bytes=arena_bytes,
+        arena_lower_bound=bound,
+        peak_bytes=arena_bytes + outside,
+    )

@@ -1,0 +1,431 @@
+"""Sessions: where variables live and graphs run.
+
+`Session.run` itself is native code (graphflow/runtime.py): it recognises a call by the identity of
+its fetches and feed keys and goes straight to the compiled step. Python is asked only for what is
+new or has gone wrong: `_prepare` compiles, the other hooks word errors.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import failures, knobs, runtime
+from .cache import CacheStats
+from .compile import CompileOptions, Step, compile_step
+from .config import ConfigProto, KernelTime, RunMetadata
+from .errors import GraphError, InvalidArgumentError, ResourceExhaustedError
+from .fetches import Fetches, resolve_feeds
+from .ir.graph import Graph, default_session, get_default_graph, pop_session, push_session
+from .ir.node import Tensor
+from .ir.types import TensorType
+from .ir.variable import VariableHandle
+from .report import Report, with_sizes
+from .sizes import Dim, Size, Symbol, as_symbol, symbol, symbols_of
+
+SEED_VARIABLE = "graphflow/seed"
+MOST_VARIANTS = 8  # specialised for a size of 1, of one kind of call
+
+
+@dataclass
+class Prepared:
+    """What Python knows of one kind of call, found again in the native module's hooks.
+
+    types:    of the feeds, with the ranks this call is for
+    bindings: sizes this call is specialised to, by symbols of the Program
+    variants: bindings of the specialised calls made for it
+    """
+
+    fetches: Fetches
+    feeds: list[Tensor]
+    types: tuple[TensorType, ...]
+    step: Step
+    bindings: Mapping[Symbol, Dim]
+    variants: set[Any] = field(default_factory=set)
+
+
+class BaseSession:
+    """What sessions of every back end share: their graph, their config, and `with`."""
+
+    graph: Graph
+    config: ConfigProto
+
+    def _begin(self, target: str, graph: Graph | None, config: ConfigProto | None) -> None:
+        if target not in ("", None):
+            raise ValueError(
+                f"Session: graphflow runs in this process; target must be '', got {target!r}"
+            )
+        if graph is not None and not isinstance(graph, Graph):
+            raise TypeError(f"Session: graph must be a Graph, got {graph!r}")
+        self.graph = graph if graph is not None else get_default_graph()
+        self.config = config if config is not None else ConfigProto()
+        self._graph_version = -1
+        self._warned_growth = False
+        self._seed = self.config.seed
+        if self._seed is None:
+            self._seed = secrets.randbits(63)
+
+    @property
+    def sess_str(self) -> str:
+        return ""
+
+    def as_default(self):
+        """A context in which this is the session of Tensor.eval and Operation.run."""
+        return _Default(self)
+
+    def __enter__(self):
+        self._graph_context = self.graph.as_default()
+        self._graph_context.__enter__()
+        push_session(self)
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        pop_session(self)
+        self._graph_context.__exit__(kind, error, traceback)
+        self.close()
+
+    def initial_value(self, handle: VariableHandle) -> np.ndarray | None:
+        """The value a session gives a variable by itself, if it does."""
+        if handle.initial is None:
+            return None
+        if handle.name == SEED_VARIABLE:
+            return np.full(handle.shape, self._seed, handle.dtype.numpy)  # type: ignore[arg-type]
+        return handle.initial.array
+
+    def _notice_growth(self) -> None:
+        """Warns once when the graph grew between runs, naming the line that made it grow."""
+        graph = self.graph
+        version, self._graph_version = self._graph_version, graph.version
+        self._growths = getattr(self, "_growths", 0) + (0 <= version < graph.version)
+        if self._growths >= 8 and not self._warned_growth:
+            self._warned_growth = True
+            newest = graph.nodes[-1]
+            print(
+                f"graphflow: warning: the graph keeps growing between runs ({len(graph.nodes)} "
+                f"operations), and every new operation costs a compilation; the newest is "
+                f"{newest.name}, defined at {graph.location(newest)}",
+                file=sys.stderr,
+            )
+
+
+class _Default:
+    def __init__(self, session):
+        self.session = session
+
+    def __enter__(self):
+        self._graph_context = self.session.graph.as_default()
+        self._graph_context.__enter__()
+        push_session(self.session)
+        return self.session
+
+    def __exit__(self, kind, error, traceback) -> None:
+        pop_session(self.session)
+        self._graph_context.__exit__(kind, error, traceback)
+
+
+class Session(BaseSession, runtime.Session):
+    """Runs operations of a graph, and holds its variables.
+
+    Session(target="", graph=None, config=None, backend="compiled")
+
+    `graph` is the default graph unless given. `backend="reference"` evaluates with NumPy, one
+    operation after the other: slow, and easy to debug. Many threads may call `run` at once.
+    Raises GraphError (see graphflow.errors) for what is wrong with a program or its data; a run
+    that raises leaves every variable as it was.
+    """
+
+    def __new__(cls, target="", graph=None, config=None, backend="compiled"):
+        if backend == "reference":
+            from .reference import ReferenceSession
+
+            return ReferenceSession(target, graph, config)
+        if backend != "compiled":
+            raise ValueError(f"Session: backend must be 'compiled' or 'reference', got {backend!r}")
+        return super().__new__(cls)
+
+    def __init__(self, target="", graph=None, config=None, backend="compiled"):
+        self._begin(target, graph, config)
+        self._knobs = knobs.read()
+        threads = self.config.intra_op_parallelism_threads or self._knobs.threads
+        super().__init__(runtime.ThreadPool(threads), self.config.output_pool_bytes)
+        self._options = CompileOptions(
+            check_numerics=self.config.check_numerics, disable=frozenset(self.config.disable)
+        )
+        self._slots: dict[VariableHandle, int] = {}
+        self._handles: list[VariableHandle] = []
+        self._stats = CacheStats()
+        self._steps: dict[Any, tuple[Step, Any]] = {}
+        self._compilations = 0
+        self._preparing = threading.RLock()
+
+    # -- variables ----------------------------------------------------------------------------
+
+    def slot(self, handle: VariableHandle) -> int:
+        """The number under which the runtime keeps a variable; defined on first use."""
+        found = self._slots.get(handle)
+        if found is None:
+            with self._preparing:
+                found = self._slots.get(handle)
+                if found is None:
+                    found = len(self._handles)
+                    dims = [d if isinstance(d, int) else -1 for d in handle.shape or ()]
+                    self.state_define(
+                        found,
+                        handle.name,
+                        handle.dtype.name,
+                        None if handle.shape is None else dims,
+                    )
+                    value = self.initial_value(handle)
+                    if value is not None:
+                        self.state_set(found, value)
+                    self._handles.append(handle)
+                    self._slots[handle] = found
+        return found
+
+    def variable_value(self, handle: VariableHandle) -> np.ndarray:
+        """The value of a variable as a read-only array. Raises FailedPreconditionError."""
+        value = self.state_get(self.slot(handle))
+        if value is None:
+            raise failures.uninitialized([(handle.name, handle.location)])
+        return value
+
+    def is_initialized(self, handle: VariableHandle) -> bool:
+        return self.state_initialized(self.slot(handle))
+
+    def load_variable(self, handle: VariableHandle, value: Any) -> None:
+        """Gives a variable a value; its dtype and shape must fit."""
+        self.load_variables({handle: value})
+
+    def load_variables(self, values: Mapping[VariableHandle, Any]) -> None:
+        """Gives several variables values, or none of them if any does not fit."""
+        checked = []
+        for handle, value in values.items():
+            array = np.ascontiguousarray(value, dtype=handle.dtype.numpy)
+            array = array.reshape(np.shape(value))
+            shape = handle.shape
+            fits = shape is None or (
+                len(shape) == array.ndim
+                and all(
+                    isinstance(want, Size) or want == have
+                    for want, have in zip(shape, array.shape, strict=True)
+                )
+            )
+            if not fits:
+                raise InvalidArgumentError(
+                    f"variable {handle.name} {handle.tensor_type}, defined at {handle.location}, "
+                    f"cannot take a value of shape {list(array.shape)}"
+                )
+            checked.append((self.slot(handle), array))
+        for slot, array in checked:
+            self.state_set(slot, array)
+
+    # -- inspection ---------------------------------------------------------------------------
+
+    def counters(self) -> dict[str, int]:
+        """Counts of this session so far: runs, compilations, copies made and avoided, memory."""
+        return {
+            **super().counters(),
+            "compilations": self._compilations,
+            "cache_hits": self._stats.disk_hits + self._stats.memory_hits,
+        }
+
+    def cache_stats(self) -> dict[str, Any]:
+        """Hits and misses of the compile cache in memory and on disk, and why each missed."""
+        return self._stats.as_dict()
+
+    def prepared(self, fetches: Any, feed_keys: Sequence[Any] | None = None) -> Prepared:
+        """The compiled call for these fetches. Without feed keys: those the fetches need."""
+        resolved = Fetches(self.graph, fetches)
+        if feed_keys is None:
+            from .ir.node import topological
+
+            nodes = [f.node if isinstance(f, Tensor) else f for f in resolved.wanted]
+            feed_keys = [n.outputs[0] for n in topological(nodes) if n.op.name == "placeholder"]
+        return self._prepare(fetches, tuple(feed_keys)).info
+
+    def explain(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Report:
+        """See graphflow.explain."""
+        keys = None if feed_dict is None else tuple(feed_dict)
+        info = self.prepared(fetches, keys)
+        report = info.step.report
+        if feed_dict is None:
+            return report
+        shapes = [np.shape(value) for value in feed_dict.values()]
+        sizes = actual_sizes(info.step.program.bound_types(), shapes)
+        return with_sizes(report, {s.name: value for s, value in sizes.items()})
+
+    # -- hooks of the native module -----------------------------------------------------------
+
+    def _prepare(self, fetches: Any, feed_keys: Sequence[Any]) -> Any:
+        """The Call for fetches and feed keys that `run` has not met before."""
+        with self._preparing:
+            self._notice_growth()
+            resolved = Fetches(self.graph, fetches)
+            feeds = resolve_feeds(self.graph, feed_keys)
+            types = tuple(feed_type(tensor, 0) for tensor in feeds)
+            return self._make_call(resolved, feeds, types, {})
+
+    def _make_call(
+        self,
+        resolved: Fetches,
+        feeds: list[Tensor],
+        types: tuple[TensorType, ...],
+        bindings: Mapping[Symbol, Dim],
+    ) -> Any:
+        """The Call for feeds of these types, compiled on first use."""
+        key = (tuple(resolved.wanted), tuple(feeds), types, tuple(bindings.items()))
+        known = self._steps.get(key)
+        if known is None:
+            self._stats.memory_misses += 1
+            step = compile_step(
+                self.graph, list(resolved.wanted), feeds, types, self._options, self._knobs,
+                self._stats, self.config.cache, bindings,
+            )  # fmt: skip
+            self._compilations += 1
+            self._check_budget(step)
+            self._steps[key] = known = (step, step.load(self.slot))
+        else:
+            self._stats.memory_hits += 1
+        step, executable = known
+        info = Prepared(resolved, feeds, types, step, bindings)
+        return runtime.Call(executable, resolved.shape, list(range(len(feeds))), None, info)
+
+    def _check_budget(self, step: Step) -> None:
+        budget = self.config.memory_budget
+        peak = step.report.peak_bytes
+        if budget is not None and peak is not None and peak > budget:
+            raise failures.over_budget(peak, budget, step.largest_buffers())
+
+    def _feed_error(self, call, feed: int, value: Any, cause: BaseException | None) -> Any:
+        """Raises, or returns the Call for the rank that was fed where none was declared."""
+        info: Prepared = call.info
+        tensor = info.feeds[feed]
+        if tensor.dims is None and cause is None:
+            rank = np.ndim(value)
+            if rank != info.types[feed].rank:
+                types = list(info.types)
+                types[feed] = feed_type(tensor, rank)
+                with self._preparing:
+                    return self._make_call(info.fetches, info.feeds, tuple(types), {})
+        raise failures.feed_error(tensor, value, cause)
+
+    def _feed_size_error(self, call, feed: int, axis: int, have: int, want: int) -> None:
+        """A size that an earlier feed has bound is another one here."""
+        info: Prepared = call.info
+        bound = info.step.program.bound_types()
+        dim = bound[feed].shape[axis]  # type: ignore[index]
+        first = None
+        for other, type_ in zip(info.feeds, bound, strict=True):
+            for position, theirs in enumerate(type_.shape or ()):
+                if (
+                    theirs == dim
+                    and first is None
+                    and (other, position) != (info.feeds[feed], axis)
+                ):
+                    first = (other, position)
+        raise failures.feed_size_error(info.feeds[feed], axis, have, want, first)
+
+    def _size_error(self, call, check: int, a: int, b: int, shapes: Sequence[Any]) -> Any:
+        """Raises, or returns the Call of a variant in which a size that is 1 broadcasts."""
+        info: Prepared = call.info
+        if check < 0:
+            raise ResourceExhaustedError("a size of this run is negative or too large to allocate")
+        constraint, origins = info.step.program.constraints[check]
+        bound = info.step.program.bound_types()
+        if constraint.broadcast and 1 in (a, b):
+            side = constraint.a if a == 1 else constraint.b
+            actual = actual_sizes(bound, shapes)
+            fixed = {s: actual[s] for s in symbols_of(side)}
+            if fixed and len(info.variants) < MOST_VARIANTS:
+                variant = {**info.bindings, **fixed}
+                info.variants.add(tuple(variant.items()))
+                with self._preparing:
+                    return self._make_call(info.fetches, info.feeds, info.types, variant)
+        feeds = [
+            (tensor, type_.shape or (), shape)
+            for tensor, type_, shape in zip(info.feeds, bound, shapes, strict=True)
+        ]
+        raise failures.size_error(constraint, origins, feeds, a, b)
+
+    def _uninitialized(self, call, slots: Sequence[int]) -> None:
+        handles = [self._handles[slot] for slot in slots]
+        raise failures.uninitialized([(h.name, h.location) for h in handles])
+
+    def _run_error(self, call, status: int, site: int, values: Sequence[int], launch: int,
+                   data: Sequence[np.ndarray] = ()) -> None:  # fmt: skip
+        info: Prepared = call.info
+        if site >= 0:
+            row = info.step.description.notes["sites"][site]
+            origins = [info.step.origins[i] for i in row["origins"]]
+            raise failures.check_failed(row["message"], row["error"], origins, values, data)
+        if status == runtime.NO_MEMORY:
+            raise ResourceExhaustedError("memory for this run could not be had")
+        raise GraphError(f"the step stopped with status {status}")
+
+    def _profiled(self, call, records: Sequence[tuple[int, int, int, int]], options: Any,
+                  metadata: RunMetadata | None) -> None:  # fmt: skip
+        if metadata is None:
+            return
+        kernels = call.info.step.report.kernels
+        metadata.launches = len(kernels)
+        metadata.kernels = [
+            KernelTime(launch, kernels[launch].name, tuple(kernels[launch].operations), begin, end)
+            for launch, _, begin, end in records
+        ]
+
+
+class InteractiveSession(Session):
+    """A session that is the default one from the start until it is closed."""
+
+    def __init__(self, target="", graph=None, config=None, backend="compiled"):
+        super().__init__(target, graph, config, backend)
+        push_session(self)
+
+    def close(self) -> None:
+        pop_session(self)
+        super().close()
+
+
+def explain(
+    fetches: Any, session: BaseSession | None = None, feed_dict: Mapping[Any, Any] | None = None
+) -> Report:
+    """What the compiler made of a run of `fetches`: kernels, fusion, memory, compile time.
+
+    Without a session, the default one or a new one compiles it. Nothing is run. Feeds are the
+    placeholders the fetches need, or the keys of `feed_dict`, whose values then also give every
+    unknown size its value, so that memory is known.
+    """
+    session = session if session is not None else default_session()
+    if session is None:
+        with Session() as fresh:
+            return explain(fetches, fresh, feed_dict)
+    if not isinstance(session, Session):
+        raise TypeError(f"explain: a {type(session).__name__} compiles nothing to explain")
+    return session.explain(fetches, feed_dict)
+
+
+def feed_type(tensor: Tensor, rank: int) -> TensorType:
+    """The type a tensor is fed with; `rank` decides where none was declared."""
+    if tensor.dims is not None:
+        return tensor.tensor_type
+    return TensorType(tensor.dtype, tuple(symbol(f"axis{axis}") for axis in range(rank)))
+
+
+def actual_sizes(types: Sequence[TensorType], shapes: Sequence[Sequence[int]]) -> dict[Symbol, int]:
+    """What the symbols of feed types are, for fed shapes."""
+    sizes: dict[Symbol, int] = {}
+    for type_, shape in zip(types, shapes, strict=True):
+        for dim, size in zip(type_.shape or (), shape, strict=True):
+            found = as_symbol(dim)
+            if found is not None:
+                sizes.setdefault(found, size)
+    return sizes
+
+
+__all__ = ["BaseSession", "InteractiveSession", "Prepared", "Session", "explain"]
