@@ -73,8 +73,8 @@ static int32_t compute(const gf_executable *executable, gf_binding *binding, gf_
         executable->sizes(binding->symbols, binding->values);
     }
     for (int32_t i = 0; i < d->check_count; i++) {
-        int64_t a = binding->values[d->checks[i].a];
-        int64_t b = binding->values[d->checks[i].b];
+        int64_t a = gf_size_under(binding, d->checks[i].a);
+        int64_t b = gf_size_under(binding, d->checks[i].b);
         if (a != b) {
             *problem = (gf_problem){d->checks[i].message, -1, a, b};
             return GF_SIZE_MISMATCH;

@@ -8,6 +8,8 @@
 
 #include "internal.h"
 
+enum { MOST_POINTERS = 1 << 24 };
+
 typedef struct report {
     char *message;
     size_t bytes;
@@ -23,6 +25,12 @@ __attribute__((format(printf, 2, 3))) static int32_t refuse(const report *to, co
         va_end(arguments);
     }
     return GF_BAD_DESCRIPTION;
+}
+
+/* The table of pointers is as long as its largest index, which must not be a wild one. */
+static int pointer_exists(int32_t pointer)
+{
+    return pointer >= 0 && pointer < MOST_POINTERS;
 }
 
 static int size_exists(const gf_description *d, gf_size size)
@@ -80,6 +88,8 @@ static int32_t check_states(const gf_description *d, const report *to)
     for (int32_t i = 0; i < d->state_count; i++) {
         const gf_state_spec *state = &d->states[i];
         if (!shape_is_sound(d, &state->shape) || state->slot < 0 ||
+            (state->pointer_in != -1 && !pointer_exists(state->pointer_in)) ||
+            (state->pointer_out != -1 && !pointer_exists(state->pointer_out)) ||
             (state->in_place && (state->pointer_in < 0 || state->pointer_out < 0))) {
             return refuse(to, "state %d is not sound", i);
         }
@@ -110,6 +120,13 @@ static int32_t check_outputs(const gf_description *d, const report *to)
         if (sound && output->source == GF_FROM_STATE_OUT) {
             sound = d->states[output->index].pointer_out >= 0;
         }
+        if (sound && output->source == GF_FROM_BUFFER) {
+            sound = pointer_exists(output->pointer);
+            for (int32_t k = 0; k < i; k++) {
+                sound &= d->outputs[k].source != GF_FROM_BUFFER ||
+                         d->outputs[k].pointer != output->pointer;
+            }
+        }
         if (!sound) {
             return refuse(to, "output %d is not sound", i);
         }
@@ -121,7 +138,7 @@ static int32_t check_buffers(const gf_description *d, const report *to)
 {
     for (int32_t i = 0; i < d->buffer_count; i++) {
         const gf_buffer_spec *buffer = &d->buffers[i];
-        if (!size_exists(d, buffer->bytes) || buffer->alias_of < -1 ||
+        if (!pointer_exists(buffer->pointer) || !size_exists(d, buffer->bytes) || buffer->alias_of < -1 ||
             buffer->alias_of >= d->buffer_count || buffer->alias_of == i || buffer->first < 0 ||
             buffer->last < buffer->first || buffer->last > d->launch_count ||
             buffer->offset < -1 || buffer->offset % GF_ARENA_ALIGNMENT > 0 ||
@@ -138,8 +155,13 @@ static int32_t check(const gf_description *d, const report *to)
         return refuse(to, "a count is negative");
     }
     for (int32_t i = 0; i < d->feed_count; i++) {
-        if (!shape_is_sound(d, &d->feeds[i].shape)) {
+        if (!pointer_exists(d->feeds[i].pointer) || !shape_is_sound(d, &d->feeds[i].shape)) {
             return refuse(to, "feed %d is not sound", i);
+        }
+    }
+    for (int32_t i = 0; i < d->constant_count; i++) {
+        if (!pointer_exists(d->constants[i].pointer)) {
+            return refuse(to, "constant %d is not sound", i);
         }
     }
     for (int32_t i = 0; i < d->value_bind_count; i++) {
@@ -153,8 +175,7 @@ static int32_t check(const gf_description *d, const report *to)
     }
     for (int32_t i = 0; i < d->check_count; i++) {
         const gf_check_spec *equality = &d->checks[i];
-        if (equality->a < 0 || equality->a >= d->value_count || equality->b < 0 ||
-            equality->b >= d->value_count) {
+        if (!size_exists(d, equality->a) || !size_exists(d, equality->b)) {
             return refuse(to, "check %d is not sound", i);
         }
     }
@@ -317,7 +338,7 @@ int32_t gf_executable_create(const gf_description *description, gf_code *code,
         new->planned = new->d.buffer_count > 0 && new->d.buffers[0].offset >= 0;
         status = find_roots(new, &to);
     }
-    /* Objects come from files too, so C's way to turn an address into a function is checked for. */
+    /* ISO C has no cast from an address to a function; POSIX gives both one representation. */
     void *sizes = gf_code_symbol(code, "gf_sizes");
     void *step = gf_code_symbol(code, "gf_step");
     _Static_assert(sizeof sizes == sizeof new->sizes, "functions have ordinary addresses");

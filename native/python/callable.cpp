@@ -103,7 +103,7 @@ PyObject *new_callable(PyObject *session, const KnownCall &call, bool accepts_op
     if (callable == nullptr) {
         return nullptr;
     }
-    callable->vectorcall = callable_call;
+    callable->vectorcall = without_exceptions<callable_call>;
     Py_INCREF(session);
     callable->session = session;
     callable->call_object = Ref(call.object).release();

@@ -141,7 +141,7 @@ public:
     void read_checks(const py::list &rows)
     {
         for (const py::handle &row : rows) {
-            auto [a, b, message] = row.cast<std::tuple<int32_t, int32_t, int32_t>>();
+            auto [a, b, message] = row.cast<std::tuple<int64_t, int64_t, int32_t>>();
             checks_.push_back({a, b, message});
         }
     }
@@ -347,6 +347,16 @@ int Call::traverse(visitproc visit, void *arg) const
 void Call::clear()
 {
     info = Ref::share(Py_None);
+}
+
+bool is_call(PyObject *object)
+{
+    return py::isinstance<Call>(py::handle(object));
+}
+
+Call &as_call(PyObject *object)
+{
+    return py::handle(object).cast<Call &>();
 }
 
 void define_programs(PyObject *object)

@@ -58,6 +58,9 @@ public:
     void clear();
 };
 
+bool is_call(PyObject *object);
+Call &as_call(PyObject *object); // of an object that is one
+
 // Adds Executable, Call and the loader's functions to the module.
 void define_programs(PyObject *module);
 

@@ -11,6 +11,7 @@
 #endif
 #include <numpy/arrayobject.h>
 
+#include <new>
 #include <utility>
 
 namespace graphflow {
@@ -47,5 +48,22 @@ private:
     explicit Ref(PyObject *object) : object_(object) {}
     PyObject *object_ = nullptr;
 };
+
+template <auto function> struct WithoutExceptions;
+template <class... Arguments, PyObject *(*function)(Arguments...)>
+struct WithoutExceptions<function> {
+    static PyObject *call(Arguments... arguments)
+    {
+        try {
+            return function(arguments...);
+        } catch (const std::bad_alloc &) {
+            return PyErr_NoMemory();
+        }
+    }
+};
+
+// The function for a table that Python calls: C++ runs out of memory by exception, C does not.
+template <auto function>
+inline constexpr auto without_exceptions = &WithoutExceptions<function>::call;
 
 } // namespace graphflow

@@ -183,6 +183,7 @@ public:
     }
     void push(PyObject *object) { items_[used_++] = object; }
     PyObject *const *data() const { return items_; }
+    size_t size() const { return used_; }
 
 private:
     static constexpr size_t room = 16;
@@ -191,6 +192,8 @@ private:
     PyObject **items_ = few_;
     size_t used_ = 0;
 };
+
+constexpr int most_replacements = 64;
 
 // One run; whatever was not finished when this goes is undone.
 class Run {
@@ -220,10 +223,15 @@ public:
     PyObject *results();
     void commit();
     bool report_profile(PyObject *options, PyObject *metadata);
+    // After a failure: the call that a hook gave to be run instead, or null.
+    Ref replacement() { return std::move(replacement_); }
 
 private:
     bool feed_one(size_t position, PyObject *value);
-    // Each raises, through the session's Python method that words the message.
+    // The shapes of the feeds given so far, for hooks. Null: a Python error.
+    Ref fed_shapes() const;
+    // Each raises, through the session's Python method that words the message, unless that knows
+    // another call to be run in this one's place.
     bool feed_error(int32_t feed, PyObject *value);
     bool uninitialized();
     bool bind_error(int32_t status);
@@ -237,15 +245,31 @@ private:
     gf_run *run_ = nullptr;
     Context context_;
     Held feeds_;
+    Ref replacement_;
 };
 
 bool Run::raised(const char *hook, PyObject *returned)
 {
-    if (returned != nullptr) {
-        Py_DECREF(returned);
+    Ref answer = Ref::steal(returned);
+    if (answer && is_call(answer.get())) {
+        replacement_ = std::move(answer);
+    } else if (answer) {
         PyErr_Format(PyExc_SystemError, "%s did not raise", hook);
     }
     return false;
+}
+
+Ref Run::fed_shapes() const
+{
+    Ref shapes = Ref::steal(PyList_New(0));
+    for (size_t i = 0; i < feeds_.size() && shapes; i++) {
+        auto *array = reinterpret_cast<PyArrayObject *>(feeds_.data()[i]);
+        Ref shape = Ref::steal(PyArray_IntTupleFromIntp(PyArray_NDIM(array), PyArray_DIMS(array)));
+        if (!shape || PyList_Append(shapes.get(), shape.get()) < 0) {
+            return Ref();
+        }
+    }
+    return shapes;
 }
 
 bool Run::feed_error(int32_t feed, PyObject *value)
@@ -287,12 +311,15 @@ bool Run::bind_error(int32_t status)
     const gf_problem *problem = gf_run_problem(run_);
     if (status == GF_SIZE_MISMATCH || status == GF_BAD_SIZE) {
         bool mismatch = status == GF_SIZE_MISMATCH;
-        return raised("_size_error",
-                      PyObject_CallMethod(session_.self(), "_size_error", "OiLL",
+        Ref shapes = fed_shapes();
+        return shapes &&
+               raised("_size_error",
+                      PyObject_CallMethod(session_.self(), "_size_error", "OiLLO",
                                           call_object_.get(), mismatch ? problem->index : -1,
                                           mismatch ? static_cast<long long>(problem->actual) : 0LL,
                                           mismatch ? static_cast<long long>(problem->expected)
-                                                   : 0LL));
+                                                   : 0LL,
+                                          shapes.get()));
     }
     if (status == GF_FEED_MISMATCH) {
         return raised("_feed_size_error",
@@ -467,15 +494,14 @@ bool Run::report_profile(PyObject *options, PyObject *metadata)
     return static_cast<bool>(done);
 }
 
-} // namespace
-
-PyObject *run_call(Session &session, PyObject *call_object, Call &call, PyObject *const *values,
-                   PyObject *options, PyObject *metadata)
+// The results, or null with either a Python error or another call to try.
+PyObject *run_once(Session &session, PyObject *call_object, Call &call, PyObject *const *values,
+                   PyObject *options, PyObject *metadata, Ref *replacement)
 {
     bool profile = options != Py_None || metadata != Py_None;
-    session.counters.runs++;
     Run run(session, call_object, call);
     if (!run.begin() || !run.feed(values) || !run.pin() || !run.bind() || !run.step(profile)) {
+        *replacement = run.replacement();
         return nullptr;
     }
     // Results are complete before the commit: a run that raises changes no variable.
@@ -488,6 +514,32 @@ PyObject *run_call(Session &session, PyObject *call_object, Call &call, PyObject
         return nullptr;
     }
     return results.release();
+}
+
+} // namespace
+
+PyObject *run_call(Session &session, PyObject *call_object, Call &call, PyObject *const *values,
+                   PyObject *options, PyObject *metadata)
+{
+    session.counters.runs++;
+    Ref kept = Ref::share(call_object); // a hook may make the session forget its calls
+    Ref replacement;
+    PyObject *results =
+        run_once(session, call_object, call, values, options, metadata, &replacement);
+    // Each one fixes a rank or a size, of which there are not many.
+    for (int tries = 0; replacement && tries < most_replacements; tries++) {
+        Ref other = std::move(replacement);
+        Call &next = as_call(other.get());
+        if (next.feed_order.size() != call.feed_order.size()) {
+            PyErr_SetString(PyExc_ValueError, "a hook gave a call for other feeds");
+            return nullptr;
+        }
+        results = run_once(session, other.get(), next, values, options, metadata, &replacement);
+    }
+    if (replacement) {
+        PyErr_SetString(PyExc_SystemError, "no call fits these feeds");
+    }
+    return results;
 }
 
 } // namespace graphflow

@@ -204,6 +204,10 @@ int session_init(PyObject *self, PyObject *args, PyObject *keywords)
         PyErr_SetString(PyExc_RuntimeError, "the session is initialised already");
         return -1;
     }
+    if (pool != Py_None && !py::isinstance<ThreadPool>(pool)) {
+        PyErr_SetString(PyExc_TypeError, "pool is a ThreadPool or None");
+        return -1;
+    }
     try {
         gf_pool *native =
             pool == Py_None ? nullptr : py::handle(pool).cast<ThreadPool &>().handle.get();
@@ -211,9 +215,6 @@ int session_init(PyObject *self, PyObject *args, PyObject *keywords)
                                     retained_bytes < 0 ? 0 : static_cast<size_t>(retained_bytes));
     } catch (const std::bad_alloc &) {
         PyErr_NoMemory();
-        return -1;
-    } catch (const std::exception &error) {
-        PyErr_SetString(PyExc_TypeError, "pool is a ThreadPool or None");
         return -1;
     }
     return 0;
@@ -248,10 +249,11 @@ template <class Function> PyCFunction as_method(Function function)
 }
 
 PyMethodDef session_methods[] = {
-    {"run", as_method(session_run), METH_FASTCALL | METH_KEYWORDS,
+    {"run", as_method(without_exceptions<session_run>), METH_FASTCALL | METH_KEYWORDS,
      "run(fetches, feed_dict=None, options=None, run_metadata=None)\n--\n\n"
      "Runs what the fetches need and returns their values in the same nest."},
-    {"make_callable", as_method(session_make_callable), METH_FASTCALL | METH_KEYWORDS,
+    {"make_callable", as_method(without_exceptions<session_make_callable>),
+     METH_FASTCALL | METH_KEYWORDS,
      "make_callable(fetches, feed_list=None, accept_options=False)\n--\n\n"
      "A function of the values of feed_list, in order, that does what run would."},
     {"close", session_close, METH_NOARGS,
@@ -260,12 +262,12 @@ PyMethodDef session_methods[] = {
      "counters()\n--\n\nWhat has been counted so far, by name."},
     {"_forget_calls", session_forget, METH_NOARGS,
      "_forget_calls()\n--\n\nLets every kind of call be prepared anew."},
-    {"state_define", as_method(state_define), METH_FASTCALL,
+    {"state_define", as_method(without_exceptions<state_define>), METH_FASTCALL,
      "state_define(slot, name, dtype, dims)\n--\n\n"
      "Makes a variable exist, without a value. A dimension of -1, or dims of None, is unknown."},
-    {"state_set", as_method(state_set), METH_FASTCALL,
+    {"state_set", as_method(without_exceptions<state_set>), METH_FASTCALL,
      "state_set(slot, value)\n--\n\nGives a variable a copy of this value."},
-    {"state_get", as_method(state_get), METH_FASTCALL,
+    {"state_get", as_method(without_exceptions<state_get>), METH_FASTCALL,
      "state_get(slot, copy=False)\n--\n\n"
      "The value of a variable: read-only and shared, or a copy; None when it has none."},
     {"state_initialized", state_initialized, METH_O,
@@ -326,22 +328,21 @@ KnownCall *Session::find_call(const Signature &signature, PyObject *fetches, PyO
     if (!call || !check_open()) {
         return nullptr;
     }
-    try {
-        auto &native = py::handle(call.get()).cast<Call &>();
-        if (native.feed_order.size() != static_cast<size_t>(PyTuple_GET_SIZE(keys.get()))) {
-            PyErr_SetString(PyExc_ValueError, "_prepare gave a call for other feeds");
-            return nullptr;
-        }
-        if (calls_.size() >= most_calls) {
-            forget_calls();
-        }
-        counters.calls_prepared++;
-        auto known = std::make_unique<KnownCall>(signature, call.get(), &native);
-        return last_ = calls_.emplace(hash, std::move(known))->second.get();
-    } catch (const py::cast_error &) {
+    if (!is_call(call.get())) {
         PyErr_SetString(PyExc_TypeError, "_prepare gives a Call");
         return nullptr;
     }
+    Call &native = as_call(call.get());
+    if (native.feed_order.size() != static_cast<size_t>(PyTuple_GET_SIZE(keys.get()))) {
+        PyErr_SetString(PyExc_ValueError, "_prepare gave a call for other feeds");
+        return nullptr;
+    }
+    if (calls_.size() >= most_calls) {
+        forget_calls();
+    }
+    counters.calls_prepared++;
+    auto known = std::make_unique<KnownCall>(signature, call.get(), &native);
+    return last_ = calls_.emplace(hash, std::move(known))->second.get();
 }
 
 // Dropping calls can run Python code, which must not find them half gone.
@@ -379,9 +380,7 @@ void Session::leave()
 
 PyObject *Session::report() const
 {
-    gf_heap_report heap = heap_ ? gf_heap_inspect(heap_.get()) : gf_heap_report{};
-    gf_heap_report none{};
-    const gf_heap_report &memory = heap_ ? heap : none;
+    gf_heap_report memory = heap_ ? gf_heap_inspect(heap_.get()) : gf_heap_report{};
     return Py_BuildValue(
         "{sLsLsLsLsLsLsLsLsLsLsLsLsLsL}", "runs", static_cast<long long>(counters.runs),
         "native_calls", static_cast<long long>(counters.native_calls), "calls_prepared",

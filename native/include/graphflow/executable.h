@@ -81,9 +81,9 @@ typedef struct gf_buffer_spec {
     int64_t offset;      /* -1: to be planned when sizes bind; all or none have one */
 } gf_buffer_spec;
 
-/* The values in slots a and b must be equal. */
+/* The sizes a and b must be equal. */
 typedef struct gf_check_spec {
-    int32_t a, b;
+    gf_size a, b;
     int32_t message;
 } gf_check_spec;
 
