@@ -192,9 +192,11 @@ class _Fuser:
         wide = [t for t, how in deps.items() if how != SCALAR]
         if product(tensor.dims) == 1:
             return (cost, length) if cost <= CHEAP_SCALAR_FLOPS else None
+        users = self._real_users(tensor)
+        if len(wide) == 1 and deps[wide[0]] == SAME and self._costs_nothing(tensor, wide[0], users):
+            return None
         if len(wide) <= 1 and cost <= CHEAP_FLOPS:
             return cost, length
-        users = self.users.get(tensor, ())
         if len(users) == 1 and len(wide) <= 4:
             user = users[0]
             if user.op.name == "concat":
@@ -210,6 +212,37 @@ class _Fuser:
             if len(wide) <= 2 and cost == 0:  # a gather
                 return cost, length
         return None
+
+    def _costs_nothing(self, tensor: Tensor, source: Tensor, users) -> bool:
+        """Whether storing `tensor`, computed where `source` is, takes no more memory traffic than
+        storing `source` and computing `tensor` again wherever it is read."""
+        if source.node.op.kind == LEAF or source not in self.cluster_of:
+            return False
+        if self.cluster_of[source].kind in (NEST_KIND, EFFECT_KIND, CONCAT, REDUCTION):
+            return False
+        alone = source not in self.forced and all(
+            root(user.outputs[0]) is tensor or user.outputs[0] in self.inlined and (
+                self.deps[user.outputs[0]].get(source) is not None
+                and self._only_feeds(user.outputs[0], tensor)
+            )
+            for user in self._real_users(source)
+        )
+        # Operands of contractions are read many times, and in place only where they are stored.
+        return alone or any(user.op.kind == CONTRACT for user in users)
+
+    def _only_feeds(self, inlined: Tensor, tensor: Tensor) -> bool:
+        return all(user.outputs[0] is tensor for user in self._real_users(inlined))
+
+    def _real_users(self, tensor: Tensor) -> list[Node]:
+        """The users of a tensor, seen through views."""
+        found, stack = [], [tensor]
+        while stack:
+            for user in self.users.get(stack.pop(), ()):
+                if user.op.kind == VIEW:
+                    stack.append(user.outputs[0])
+                else:
+                    found.append(user)
+        return found
 
     # -- clusters -----------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 Order: everything that can fail, with what it needs, comes before the first write of a variable in
 place; a variable is written in place only after every other reader of its old value. Among what
-is left the cluster that frees most memory comes next (it keeps the live set small); ties go in
-the order of the program. A variable for which these wishes contradict each other is not written
+is left the cluster that frees most memory comes next (it keeps the live set small), then one that
+reads what the last one did; ties go in the order of the program. A variable for which these wishes contradict each other is not written
 in place.
 
 Launches: clusters next to each other in that order become one launch, their loops one after the
@@ -125,8 +125,9 @@ def _order(clusters, direct, early: int, arena_bytes) -> list[Cluster]:
         for other in sorted(before):
             users[other].append(number)
     remaining: dict[Tensor, int] = {}
-    for cluster in clusters:
-        for tensor in cluster.reads:
+    reads = [[t for t in cluster.reads if t not in cluster.level] for cluster in clusters]
+    for tensors in reads:
+        for tensor in tensors:
             remaining[tensor] = remaining.get(tensor, 0) + 1
 
     size: dict[Tensor, int] = {}
@@ -136,21 +137,24 @@ def _order(clusters, direct, early: int, arena_bytes) -> list[Cluster]:
             size[tensor] = arena_bytes(tensor)
         return size[tensor]
 
-    def growth(cluster: Cluster) -> int:
-        made = sum(held(t) for t in cluster.stored)
-        freed = sum(held(t) for t in cluster.reads if remaining[t] == 1)
-        return made - freed
+    def growth(number: int) -> int:
+        made = sum(held(t) for t in clusters[number].stored)
+        return made - sum(held(t) for t in reads[number] if remaining[t] == 1)
 
     ready = [n for n in range(count) if not waiting[n]]
     result: list[Cluster] = []
     while ready:
         # Looking at a few dozen keeps this linear.
         first = [n for n in ready[:64] if early >> n & 1] or ready[:48]
-        chosen = min(first, key=lambda n: (growth(clusters[n]), n))
+        recent = result[-1].reads.keys() | result[-1].stored.keys() if result else set()
+        chosen = min(
+            first,
+            key=lambda n: (growth(n), not recent & clusters[n].reads.keys(), n),
+        )
         ready.remove(chosen)
         cluster = clusters[chosen]
         result.append(cluster)
-        for tensor in cluster.reads:
+        for tensor in reads[chosen]:
             remaining[tensor] -= 1
         freed = []
         for user in users[chosen]:
