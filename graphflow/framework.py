@@ -11,7 +11,8 @@ from .dtypes import int64
 from .errors import GraphMismatchError
 from .ir.graph import Graph, GraphKeys, get_default_graph
 from .ir.node import Node, Tensor
-from .ops.variables import Variable
+from .ops.effects import group
+from .ops.variables import Variable, global_variables, local_variables
 
 __all__ = [
     "add_to_collection",
@@ -27,9 +28,15 @@ __all__ = [
     "get_global_step",
     "get_or_create_global_step",
     "global_step",
+    "global_variables_initializer",
     "init_scope",
+    "initialize_all_variables",
+    "initialize_local_variables",
+    "initialize_variables",
+    "local_variables_initializer",
     "name_scope",
     "op_scope",
+    "variables_initializer",
 ]
 
 
@@ -180,6 +187,29 @@ def get_collection(key, scope: str | None = None) -> list:
 def get_collection_ref(key) -> list:
     """The collection itself: changing the list changes the collection."""
     return get_default_graph().get_collection_ref(key)
+
+
+# -- initialisation ---------------------------------------------------------------------------
+
+
+def variables_initializer(var_list: Sequence[Variable], name: str = "init") -> Node:
+    """The operation that gives each variable of `var_list` its initial value."""
+    return group(*[variable.initializer for variable in var_list], name=name)
+
+
+def global_variables_initializer() -> Node:
+    """The operation that gives all global variables their initial values."""
+    return variables_initializer(global_variables())
+
+
+def local_variables_initializer() -> Node:
+    """The operation that gives all local variables their initial values."""
+    return variables_initializer(local_variables())
+
+
+initialize_variables = variables_initializer
+initialize_all_variables = global_variables_initializer
+initialize_local_variables = local_variables_initializer
 
 
 # -- the global step --------------------------------------------------------------------------
