@@ -34,8 +34,8 @@ class Session(runtime.Session):
     def _feed_size_error(self, call, feed, axis, actual, expected):
         raise HookError("feed size", feed, axis, actual, expected)
 
-    def _size_error(self, call, message, a, b):
-        raise HookError("size", message, a, b)
+    def _size_error(self, call, message, a, b, shapes):
+        raise HookError("size", message, a, b, shapes)
 
     def _uninitialized(self, call, slots):
         raise HookError("uninitialized", slots)
