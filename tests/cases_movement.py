@@ -131,13 +131,14 @@ case("range", lambda x: creation.range(movement.shape(x)[0]), (F, (5, 2)),
      expected=lambda x: np.arange(5, dtype=np.int32), differentiable=False)  # fmt: skip
 case("range-step", lambda x: creation.range(3, movement.shape(x)[0] * 4, 3), (F, (5, 2)),
      expected=lambda x: np.arange(3, 20, 3, dtype=np.int32), differentiable=False)  # fmt: skip
-case("range-long", lambda x: x + creation.range(3000.0), (F, (3000,)),
-     expected=lambda x: x + np.arange(3000, dtype=np.float32))  # fmt: skip
-case("linspace", lambda x: x * creation.linspace(0.0, 2.0, 5), (F, (3, 1)),
+case("range-long", lambda x: x + creation.range(3000.0, dtype=x.dtype), (F, (3000,)),
+     expected=lambda x: x + np.arange(3000, dtype=x.dtype))  # fmt: skip
+case("linspace", lambda x: x * creation.linspace(movement.reshape(x[:1], []) * 0.0, 2.0, 5),
+     (F, (3, 1)),
      expected=lambda x: x * np.linspace(0, 2, 5, dtype=np.float32))  # fmt: skip
 case(
     "eye",
-    lambda x: x * creation.eye(4, 5),
+    lambda x: x * creation.eye(4, 5, dtype=x.dtype),
     (F, (4, 5)),
     expected=lambda x: x * np.eye(4, 5, dtype=F),
 )
