@@ -39,9 +39,8 @@ def test_nested_scopes_inherit():
 def test_reuse_cannot_be_taken_back():
     with tf.variable_scope("a"):
         tf.get_variable("w", [1])
-    with tf.variable_scope("a", reuse=True):
-        with tf.variable_scope("b", reuse=False):
-            assert tf.get_variable_scope().reuse is True
+    with tf.variable_scope("a", reuse=True), tf.variable_scope("b", reuse=False):
+        assert tf.get_variable_scope().reuse is True
 
 
 def test_reuse_variables():
@@ -57,9 +56,8 @@ def test_default_names_are_unique():
         with tf.variable_scope(None, default_name="layer") as scope:
             names.append(scope.name)
     assert names == ["layer", "layer_1", "layer_2"]
-    with tf.variable_scope("outer"):
-        with tf.variable_scope(None, "layer") as scope:
-            assert scope.name == "outer/layer"
+    with tf.variable_scope("outer"), tf.variable_scope(None, "layer") as scope:
+        assert scope.name == "outer/layer"
 
 
 def test_default_names_start_again_in_a_reentered_scope():

@@ -188,7 +188,8 @@ def weighted_cross_entropy_with_logits(
 ) -> Tensor:
     """As sigmoid_cross_entropy_with_logits, with the positive term multiplied by `pos_weight`.
 
-    (1 - z)·x + (1 + (pos_weight - 1)·z) · log(1 + exp(-x)). `targets` is the old name of `labels`.
+    -pos_weight · z · log(sigmoid(x)) - (1 - z) · log(1 - sigmoid(x)). `targets` is the old name of
+    `labels`.
     """
     what = "weighted_cross_entropy_with_logits"
     labels = targets if labels is None else labels
@@ -196,8 +197,12 @@ def weighted_cross_entropy_with_logits(
     with name_scope(name, "logistic_loss") as scope:
         logits, labels = convert_pair(logits, labels, what)
         _require_one_shape(labels, logits, what)
-        weight = 1 + (convert(pos_weight, logits.dtype, what=what) - 1) * labels
-        return find("add")((1 - labels) * logits, weight * softplus(-logits), name=scope)
+        positive_weight = convert(pos_weight, logits.dtype, what=what) * labels
+        positive = logits >= zeros_like(logits)
+        hinge = where(positive, (1 - labels) * logits, -positive_weight * logits)
+        magnitude = where(positive, -logits, logits)  # -|logits|
+        weight = positive_weight + (1 - labels)
+        return find("add")(hinge, weight * softplus(magnitude), name=scope)
 
 
 def log_poisson_loss(
