@@ -129,16 +129,21 @@ check_index = define(
 )
 
 
+def is_checked(indices: Tensor, limits: Sequence[Dim], nd: bool = False) -> bool:
+    """Whether `indices` were checked against these limits before."""
+    node = indices.node
+    while node.op.name == "reshape" and not nd:
+        node = node.inputs[0].node
+    return node.op is check_index and (node.attrs.limits, node.attrs.nd) == (tuple(limits), nd)
+
+
 def checked(indices: Tensor, limits: Dim | Sequence[Dim], what: str, nd: bool = False) -> Tensor:
     """`indices`, which fail the run (or, if constant, the definition) where one is not inside.
 
     Indices that were checked against the same limits before are returned as they are.
     """
     limits = tuple(limits) if isinstance(limits, (tuple, list)) else (limits,)
-    node = indices.node
-    while node.op.name == "reshape" and not nd:
-        node = node.inputs[0].node
-    if node.op is check_index and (node.attrs.limits, node.attrs.nd) == (limits, nd):
+    if is_checked(indices, limits, nd):
         return indices
     known = constant_value(indices)
     if known is not None and not any(isinstance(limit, Size) for limit in limits):

@@ -24,6 +24,7 @@ from .indexing import (
     gather_op,
     in_range,
     index_depth,
+    is_checked,
     nest,
     require_index,
     require_ranks,
@@ -104,9 +105,8 @@ def _reference_scatter(arrays, attrs, node):
     operand, indices, updates = arrays
     depth = indices.shape[-1] if attrs.get("nd", False) else 1
     result = np.array(operand)
-    rows = indices.reshape(-1, depth).astype(np.int64)
-    if depth == 0:
-        rows = np.zeros((int(np.prod(indices.shape[:-1], dtype=np.int64)), 0), np.int64)
+    outer = indices.shape[:-1] if attrs.get("nd", False) else indices.shape
+    rows = indices.reshape(int(np.prod(outer, dtype=np.int64)), depth).astype(np.int64)
     limits = np.asarray(operand.shape[:depth], np.int64)
     inside = ((rows >= 0) & (rows < limits)).all(axis=1)
     values = updates.reshape(len(rows), *operand.shape[depth:])
@@ -151,10 +151,25 @@ def _lower_scatter(node: Node, context):
 
 
 def _rows_of(x: Tensor, node: Node) -> Tensor:
-    """The rows of `x`, shaped as the operand, that the updates of `node` met."""
-    if node.attrs.get("nd", False):
-        return gather_nd_op(x, node.inputs[1])
-    return gather_op(x, node.inputs[1], axis=0)
+    """The rows of `x`, shaped as the operand, that the updates of `node` met; 0 for updates that
+    were left out."""
+    operand, indices, _ = node.inputs
+    nd, depth = node.attrs.get("nd", False), _depth(node)
+    rows = gather_nd_op(x, indices) if nd else gather_op(x, indices, axis=0)
+    limits = operand.dims[:depth]
+    if depth == 0 or is_checked(indices, limits, nd):
+        return rows
+    sizes = find("shape")(operand, dtype=indices.dtype)
+    sizes = find("slice")(sizes, begin=(0,), size=(depth,), strides=(1,))
+    inside = find("logical_and")(
+        find("greater_equal")(indices, convert(0, indices.dtype)),
+        find("less")(indices, sizes if nd else reshaped(sizes, ())),
+    )
+    outer = indices.dims
+    if nd:
+        inside, outer = find("reduce")(inside, kind="and", axes=(indices.rank - 1,)), outer[:-1]
+    inside = reshaped(inside, (*outer, *[1] * (rows.rank - len(outer))))
+    return find("select")(inside, rows, convert(0, rows.dtype))
 
 
 def _scatter_like(node: Node, operand: Tensor, updates: Tensor, mode: str) -> Tensor:
