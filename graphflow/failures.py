@@ -6,7 +6,7 @@ operation, its type and the line that defined it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from .errors import FailedPreconditionError, FeedError, GraphError, InvalidArgum
 from .ir.node import Tensor
 from .ir.program import Origin
 from .ir.types import Constraint
+from .ir.variable import VariableHandle
 from .sizes import symbols_of
 
 
@@ -158,3 +159,31 @@ def over_budget(needed: int, budget: int, largest: Sequence[tuple[str, int]]) ->
         f"a run needs {needed:,} B at its peak, more than memory_budget={budget:,} B allows; "
         f"largest values:{rows}"
     )
+
+
+def fitting(values: Mapping[VariableHandle, Any]) -> dict[VariableHandle, np.ndarray]:
+    """The values as arrays their variables can take; InvalidArgumentError if one does not fit."""
+    arrays = {}
+    for handle, value in values.items():
+        try:
+            array = np.asarray(value, dtype=handle.dtype.numpy)
+        except (ValueError, TypeError) as error:
+            raise InvalidArgumentError(
+                f"variable {handle.name} {handle.tensor_type}, defined at {handle.location}, "
+                f"cannot take {_describe_value(value)}: {error}"
+            ) from None
+        shape = handle.shape
+        fits = shape is None or (
+            len(shape) == array.ndim
+            and all(
+                not isinstance(want, int) or want == have
+                for want, have in zip(shape, array.shape, strict=True)
+            )
+        )
+        if not fits:
+            raise InvalidArgumentError(
+                f"variable {handle.name} {handle.tensor_type}, defined at {handle.location}, "
+                f"cannot take a value of shape {list(array.shape)}"
+            )
+        arrays[handle] = array
+    return arrays

@@ -20,14 +20,14 @@ from . import failures, knobs, runtime
 from .cache import CacheStats
 from .compile import CompileOptions, Step, compile_step
 from .config import ConfigProto, KernelTime, RunMetadata
-from .errors import GraphError, InvalidArgumentError, ResourceExhaustedError
+from .errors import GraphError, ResourceExhaustedError
 from .fetches import Fetches, resolve_feeds
 from .ir.graph import Graph, default_session, get_default_graph, pop_session, push_session
 from .ir.node import Tensor
 from .ir.types import TensorType
 from .ir.variable import VariableHandle
 from .report import Report, with_sizes
-from .sizes import Dim, Size, Symbol, as_symbol, symbol, symbols_of
+from .sizes import Dim, Symbol, as_symbol, symbol, symbols_of
 
 SEED_VARIABLE = "graphflow/seed"
 MOST_VARIANTS = 8  # specialised for a size of 1, of one kind of call
@@ -204,25 +204,7 @@ class Session(BaseSession, runtime.Session):
 
     def load_variables(self, values: Mapping[VariableHandle, Any]) -> None:
         """Gives several variables values, or none of them if any does not fit."""
-        checked = []
-        for handle, value in values.items():
-            array = np.ascontiguousarray(value, dtype=handle.dtype.numpy)
-            array = array.reshape(np.shape(value))
-            shape = handle.shape
-            fits = shape is None or (
-                len(shape) == array.ndim
-                and all(
-                    isinstance(want, Size) or want == have
-                    for want, have in zip(shape, array.shape, strict=True)
-                )
-            )
-            if not fits:
-                raise InvalidArgumentError(
-                    f"variable {handle.name} {handle.tensor_type}, defined at {handle.location}, "
-                    f"cannot take a value of shape {list(array.shape)}"
-                )
-            checked.append((self.slot(handle), array))
-        for slot, array in checked:
+        for slot, array in [(self.slot(h), a) for h, a in failures.fitting(values).items()]:
             self.state_set(slot, array)
 
     # -- inspection ---------------------------------------------------------------------------
