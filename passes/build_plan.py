@@ -12,7 +12,7 @@ variables swapped), is copied by a cluster of its own.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..ir.node import Node, Tensor
@@ -43,6 +43,7 @@ from .fuse import (
     POINTWISE,
     Cluster,
     Fusion,
+    describe_cluster,
     fuse,
     root,
 )  # fmt: skip
@@ -77,6 +78,7 @@ class _Launched:
     reads: set[Hashable] = field(default_factory=set)
     writes: set[Hashable] = field(default_factory=set)
     call: int = -1
+    note: str = ""
 
 
 def build_plan(program: Program, target: Any, options: PassOptions | None = None) -> Plan:
@@ -104,7 +106,12 @@ class _Planner:
         self._place_updates()
         self._place_outputs()
         self.schedule = self._schedule()
-        launches = [self._lower(group) for group in self.schedule.launches]
+        launches = []
+        for group, note in zip(self.schedule.launches, self.schedule.notes, strict=True):
+            launched = self._lower(group)
+            launched.note = note
+            if launched.kernel is None or launched.kernel.body:
+                launches.append(launched)
         return self._assemble(launches)
 
     # -- places -------------------------------------------------------------------------------
@@ -237,9 +244,7 @@ class _Planner:
         outputs = tuple(t for t in node.outputs if t.dtype.kind != "token")
         self.calls.append((node, inputs, outputs))
         keys = list(dict.fromkeys((*inputs, *outputs)))
-        return _Launched(
-            [cluster], None, keys, set(inputs), set(outputs), call=len(self.calls) - 1
-        )
+        return _Launched([cluster], None, keys, set(inputs), set(outputs), call=len(self.calls) - 1)
 
     # -- assembly -----------------------------------------------------------------------------
 
@@ -278,35 +283,39 @@ class _Planner:
             id_ = self.ids[key]
             buffers.append(
                 PlanBuffer(
-                    id_, name, dtype, tuple(shape), place.place, place.index, _bytes(shapes[key]),
-                    first.get(key, 0), last.get(key, 0),
+                    id_,
+                    name,
+                    dtype,
+                    tuple(shape),
+                    place.place,
+                    place.index,
+                    _bytes(shapes[key]),
+                    first.get(key, 0),
+                    last.get(key, 0),
                     arena.offsets.get(id_, -1) if place.place == ARENA else -1,
                 )  # fmt: skip
             )
         commit = len(launches)
-        writers = {
-            self.states[v]["write"] for v in in_place
-        }
+        writers = {self.states[v]["write"] for v in in_place}
         for number, launched in enumerate(launches):
             if writers & launched.writes:
                 commit = min(commit, number)
         return Plan(
-            launches=tuple(
-                self._launch(launched, note)
-                for launched, note in zip(launches, self.schedule.notes, strict=True)
-            ),
+            launches=tuple(map(self._launch, launches)),
             buffers=tuple(buffers),
             feeds=tuple(self.ids[t] for t in self.program.feeds),
             constants=tuple(
-                (self.ids[k], k.node.attrs["value"])
-                for k in keys if shapes[k][3].place == CONSTANT
+                (self.ids[k], k.node.attrs["value"]) for k in keys if shapes[k][3].place == CONSTANT
             ),  # fmt: skip
             states=tuple(self._plan_state(v, s, v in in_place) for v, s in self.states.items()),
             outputs=tuple(
                 Output(shapes[k][3].place, self.ids[k], shapes[k][1], tuple(shape))
                 for k, shape in self.outputs
             ),
-            sites=tuple(self.sites.sites),
+            sites=tuple(
+                replace(site, buffers=tuple(self.ids[key] for key in site.buffers))
+                for site in self.sites.sites
+            ),
             calls=tuple(
                 HostCall(
                     node.attrs.get("function"),
@@ -318,7 +327,7 @@ class _Planner:
             commit=commit,
             arena_bytes=arena.bytes,
             arena_lower_bound=arena.lower_bound,
-            reasons=self._reasons(),
+            reasons=self._reasons(launches),
         )
 
     def _plan_state(self, variable: Any, state: dict[str, Any], in_place: bool) -> State:
@@ -333,7 +342,7 @@ class _Planner:
             tuple(shape),
         )
 
-    def _launch(self, launched: _Launched, note: str) -> Launch:
+    def _launch(self, launched: _Launched) -> Launch:
         nodes = [n for c in launched.clusters for n in (*c.inlined, *c.nodes)]
         fallible = launched.kernel is None or any(c.fallible for c in launched.clusters)
         return Launch(
@@ -342,7 +351,7 @@ class _Planner:
             tuple(dict.fromkeys(nodes)),
             fallible,
             launched.call,
-            note,
+            launched.note,
         )
 
     def _reuse(self, launches, first, last) -> dict[int, int]:
@@ -377,13 +386,13 @@ class _Planner:
         origins = self.program.origin(tensor.node)
         return origins[0].name if origins else tensor.node.op.name
 
-    def _reasons(self) -> dict[str, str]:
+    def _reasons(self, launches: list[_Launched]) -> dict[str, str]:
+        """What each launch is made of and why it is one; why a variable is not updated in place."""
         reasons = {}
-        for number, (group, note) in enumerate(
-            zip(self.schedule.launches, self.schedule.notes, strict=True)
-        ):
-            kinds = ", ".join(cluster.kind for cluster in group)
-            reasons[f"launch {number}"] = f"{kinds}{'; ' + note if note else ''}"
+        for number, launched in enumerate(launches):
+            parts = [describe_cluster(cluster) for cluster in launched.clusters]
+            start = f"not with the launch before: {launched.note}; " if launched.note else ""
+            reasons[f"launch {number}"] = start + "; ".join(parts)
         for variable, state in self.states.items():
             if state["write"] is not None and variable not in self.schedule.in_place:
                 reasons[f"variable {variable}"] = "not written in place: " + self._not_in_place(
@@ -426,9 +435,7 @@ def _safe_in_place(cluster: Cluster, key: Hashable, old: Tensor) -> bool:
         position = node.op.in_place.get(key.index)
         if position is None or root(node.inputs[position]) is not old:
             return False
-        return all(
-            root(t) is not old for p, t in enumerate(node.inputs) if p != position
-        )
+        return all(root(t) is not old for p, t in enumerate(node.inputs) if p != position)
     return False
 
 

@@ -147,9 +147,7 @@ class _Fuser:
             tensor = root(tensor)
             if tensor in self.inlined:
                 for base, inner in self.deps[tensor].items():
-                    found[base] = merge(
-                        found.get(base), compose(how, inner, inner == SCALAR)
-                    )
+                    found[base] = merge(found.get(base), compose(how, inner, inner == SCALAR))
             else:
                 if product(tensor.dims) == 1:
                     how = SCALAR
@@ -221,7 +219,9 @@ class _Fuser:
         if self.cluster_of[source].kind in (NEST_KIND, EFFECT_KIND, CONCAT, REDUCTION):
             return False
         alone = source not in self.forced and all(
-            root(user.outputs[0]) is tensor or user.outputs[0] in self.inlined and (
+            root(user.outputs[0]) is tensor
+            or user.outputs[0] in self.inlined
+            and (
                 self.deps[user.outputs[0]].get(source) is not None
                 and self._only_feeds(user.outputs[0], tensor)
             )
@@ -279,7 +279,8 @@ class _Fuser:
         cluster = self._new(kind, node.outputs, size)
         if not node.outputs:
             cluster.nodes.append(node)
-        cluster.fallible = node.op.fallible or kind == EFFECT_KIND
+        host = kind == EFFECT_KIND and node.op.lower is None
+        cluster.fallible = node.op.fallible or host
         for control in node.controls:
             self._require(cluster, control)
         if node.op.kind == EFFECT or node in self.program.effects:
@@ -537,3 +538,15 @@ class _Fuser:
 def fuse(program: Program, disable: frozenset[str] = frozenset()) -> Fusion:
     """Groups the nodes of an optimised program into clusters."""
     return _Fuser(program, disable).run()
+
+
+def describe_cluster(cluster: Cluster) -> str:
+    """One line for the report: the form of the loops, what they compute, what is fused in."""
+    names = [node.op.name for node in cluster.nodes]
+    if cluster.kind == COPY:
+        return "copy of a value that belongs in two places"
+    text = f"{cluster.kind} loops of {', '.join(names)}"
+    if cluster.inlined:
+        inlined = dict.fromkeys(node.op.name for node in cluster.inlined)
+        text += f" (computing {', '.join(inlined)} where it is read)"
+    return text

@@ -206,8 +206,7 @@ class IndexMath:
             rebuilt = loop.Load(expr.target, at)
         else:
             return expr
-        found = self._atoms.setdefault(key, rebuilt)
-        return found
+        return self._atoms.setdefault(key, rebuilt)
 
     def _intern(self, constant: Dim, terms: dict[int, tuple[Atom, Dim]]) -> Form:
         if len(terms) > 1:
@@ -279,10 +278,10 @@ class IndexMath:
         low, high = self.bounds(remainder)
         if low is not None and is_nonnegative(low) and is_nonnegative(d - 1 - high):
             return self._normal(whole, quotient), remainder
-        if low is None or not is_nonnegative(low):
-            # The split of a sum is only sure where the rest is not negative; so is the whole's.
-            if quotient or whole != 0:
-                return self._derive("floordiv", a, d), self._derive("mod", a, d)
+        split = bool(quotient) or whole != 0
+        if split and (low is None or not is_nonnegative(low)):
+            # The parts of a sum can be divided apart only where none is negative.
+            return self._derive("floordiv", a, d), self._derive("mod", a, d)
         divided = self._derive("floordiv", remainder, d)
         return self.add(self._normal(whole, quotient), divided), self._derive("mod", remainder, d)
 

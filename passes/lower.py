@@ -206,9 +206,7 @@ def _pointwise(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> 
 
 
 @contextmanager
-def every_element(
-    lowering: Lowering, builder: KernelBuilder, cluster: Cluster
-) -> Iterator[Form]:
+def every_element(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> Iterator[Form]:
     """Loops over all elements of a cluster, in the shape its accesses want."""
     cost = work(cluster)
     length = row_length(lowering.fusion, cluster)
@@ -257,9 +255,7 @@ def _rows(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> None:
                 compute(builder, cluster, wanted, position)
                 for tensor, local in locals_.items():
                     value = reduced_value(builder, tensor, position)
-                    builder.emit(
-                        loop.Accumulate(local, loop.ZERO, accumulator(tensor), value)
-                    )
+                    builder.emit(loop.Accumulate(local, loop.ZERO, accumulator(tensor), value))
             for tensor in stores:
                 builder.pending.discard(tensor)
             for tensor, local in locals_.items():

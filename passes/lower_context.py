@@ -17,7 +17,7 @@ from typing import Any
 from ..dtypes import DType, int64
 from ..errors import InternalError
 from ..ir.node import Node, Tensor
-from ..ir.op import POINTWISE, VIEW
+from ..ir.op import EFFECT, POINTWISE, VIEW
 from ..loop import nodes as loop
 from ..loop.nodes import Buffer, Check, Const, Expr, For, Let, Load, Local, SizeOf, Stmt, Var
 from ..plan import Site
@@ -36,7 +36,7 @@ class Storage:
 
 @dataclass
 class Sites:
-    """The run-time checks of a plan, by number."""
+    """The run-time checks of a plan, by number; `buffers` of a site are keys of memory here."""
 
     origin: Callable[[Node], tuple[Any, ...]]
     sites: list[Site] = field(default_factory=list)
@@ -58,8 +58,13 @@ class KernelBuilder:
     `pending` do not hold their values yet.
     """
 
-    def __init__(self, sites: Sites, storage_of: Callable[[Tensor], Hashable | None],
-                 describe: Callable[[Hashable], Storage], written: Collection[Hashable]):  # fmt: skip
+    def __init__(
+        self,
+        sites: Sites,
+        storage_of: Callable[[Tensor], Hashable | None],
+        describe: Callable[[Hashable], Storage],
+        written: Collection[Hashable],
+    ):
         self.sites = sites
         self.storage_of = storage_of
         self.describe = describe
@@ -144,7 +149,7 @@ class KernelBuilder:
         self._index_lets.pop()
 
     def expression(self, tensor: Tensor, index: tuple[Form, ...]) -> Expr:
-        """An element as one expression; only what no open variable changes is named, further out."""
+        """An element as one expression; what no open variable changes is named further out."""
         with self.captured() as block:
             self._inside_expression = True
             value = self.element(tensor, index)
@@ -276,11 +281,17 @@ class KernelBuilder:
         self.emit(loop.Store(self.buffer(key, write=True), self.index(position), value))
 
     def check(self, condition: Expr, node: Node, message: str, values: Sequence[Expr],
-              error: str, depth: int | None = None) -> Check:  # fmt: skip
+              error: str) -> Check:  # fmt: skip
         self.fallible = True
+        buffers: tuple[Hashable, ...] = ()
+        if node.op.kind == EFFECT:
+            # What an assertion shows stays in memory until its launch is over.
+            buffers = tuple(self.storage_of(tensor) for tensor in node.inputs[1:])
+            for key in buffers:
+                self.buffer(key, write=False)
         padded = [v if v.dtype is int64 else loop.cast(v, int64) for v in values]
         padded += [loop.ZERO] * (2 - len(padded))
-        return Check(condition, self.sites.number(node, message, error), tuple(padded[:2]))
+        return Check(condition, self.sites.number(node, message, error, buffers), tuple(padded[:2]))
 
 
 class ElementContext:

@@ -108,7 +108,8 @@ def _operand(builder: KernelBuilder, side: _Side) -> Operand:
 
         if key is not None:
             strided = Strided(builder.buffer(key, write=False), start, row, column)
-    return Operand(read, strided, contiguous, 0 if base is not None else _cost(builder, side.tensor))
+    cost = 0 if base is not None else _cost(builder, side.tensor)
+    return Operand(read, strided, contiguous, cost)
 
 
 def _strides(builder: KernelBuilder, tensor: Tensor) -> tuple[Tensor | None, list[Dim] | None]:

@@ -3,8 +3,8 @@
 Order: everything that can fail, with what it needs, comes before the first write of a variable in
 place; a variable is written in place only after every other reader of its old value. Among what
 is left the cluster that frees most memory comes next (it keeps the live set small), then one that
-reads what the last one did; ties go in the order of the program. A variable for which these wishes contradict each other is not written
-in place.
+reads what the last one did; ties go in the order of the program. A variable for which these wishes
+contradict each other is not written in place.
 
 Launches: clusters next to each other in that order become one launch, their loops one after the
 other in one kernel, where at least one is small, or the two share data, unless both are large

@@ -33,8 +33,13 @@ def check(fetches, feeds: dict, states: dict | None = None, disable=(), rtol=1e-
     states = states or {}
     expected = run_program(program, arrays, states)
     bindings = bind_sizes(program, arrays)
-    olds = [np.asarray(states[s.variable]) if s.read >= 0 else states.get(s.variable)
-            for s in plan.states]  # fmt: skip
+
+    def old(variable):
+        if variable in states or variable.initial is None:
+            return states.get(variable)
+        return variable.initial.array
+
+    olds = [old(state.variable) for state in plan.states]
     for options in ({}, {"shared_arena": True}, {"backward": True, "vectorize": False}):
         outputs, news = run_plan(plan, arrays, olds, bindings, **options)
         for got, want in zip(outputs, expected.fetches, strict=True):
