@@ -17,6 +17,7 @@ from . import (  # noqa: F401
     logic,
     math,
     movement,
+    nests,
     overloads,
     pointwise,
     random,

@@ -153,6 +153,8 @@ def to_array(value, dtype: DType | None, what: str, explicit: bool = False) -> n
         array = np.asarray(value)
     except (ValueError, TypeError):
         reject(what, f"{_short(value)} is not a tensor: its rows differ in length")
+    if array.dtype.kind in "US":
+        reject(what, f"{_short(value)} is of strings, which graphflow has no tensors of")
     if array.dtype.kind not in "fiub":
         reject(what, f"{_short(value)} ({type(value).__name__}) does not convert to a tensor")
     if not typed and not _typed_elements(value):

@@ -11,6 +11,7 @@ from ..ir.types import TensorType, same_shape
 from ..loop import nodes as loop
 from .arithmetic import mul_op
 from .convert import convert, known_axis, reject
+from .nests import around, estimate
 
 __all__ = ["cumprod", "cumsum"]
 
@@ -51,14 +52,14 @@ def _scan(node: Node, context, start: loop.Const, step) -> list[loop.Stmt]:
     axis, dtype = node.attrs["axis"], node.types[0].dtype
     indices = [context.var("i") for _ in dims]
     k = context.var("k")
-    total = loop.Local("total", dtype)
+    total = context.local(dtype, prefix="total")
     place: loop.Expr = k
     if node.attrs["reverse"]:
         place = loop.sub(loop.sub(loop.index(dims[axis]), loop.ONE), k)
     where = (*indices[:axis], place, *indices[axis + 1 :])
-    held = loop.Var("held", dtype)
+    held = context.var("held", dtype)
     stored, following = step(held, lambda position: context.read(position, where))
-    kept = loop.Var("kept", dtype)
+    kept = context.var("kept", dtype)
     inner: tuple[loop.Stmt, ...] = (
         loop.Let(held, loop.Load(total, loop.ZERO)),
         loop.Let(kept, following),
@@ -75,14 +76,13 @@ def _scan(node: Node, context, start: loop.Const, step) -> list[loop.Stmt]:
         loop.For(k, loop.index(dims[axis]), loop.SERIAL, inner),
     ]
     others = [position for position in range(len(dims)) if position != axis]
-    for position in reversed(others):
-        kind = loop.SERIAL
-        if position == len(dims) - 1:
-            kind = loop.VECTOR
-        elif position == others[0]:
-            kind = loop.PARALLEL
-        body = [loop.For(indices[position], loop.index(dims[position]), kind, tuple(body))]
-    return body
+    return around(
+        [indices[position] for position in others],
+        [dims[position] for position in others],
+        body,
+        vector=axis < len(dims) - 1,
+        cost=4.0 * estimate([dims[axis]]),
+    )
 
 
 def _lower_cumulative(node: Node, context):

@@ -22,6 +22,7 @@ from .convert import convert, index_dtype, known_axes, known_axis, reject
 from .logic import cast, cast_op, compare_ops, is_finite_op, not_equal, select_op, stop_gradient_op
 from .math import exp_op, log_op, rsqrt_op, sqrt_op
 from .movement import broadcast_like, reshape_op, size_op
+from .nests import around, estimate
 
 __all__ = [
     "arg_max",
@@ -289,14 +290,14 @@ def _lower_arg(node: Node, context):
     dims = node.types[0].shape
     indices = [context.var("i") for _ in dims]
     k = context.var("k")
-    best = loop.Local("best", x.dtype)
-    place = loop.Local("place", int64)
+    best = context.local(x.dtype, prefix="best")
+    place = context.local(int64, prefix="place")
     zero = loop.ZERO
 
     def element(position: loop.Expr) -> loop.Expr:
         return context.read(0, (*indices[:axis], position, *indices[axis:]))
 
-    candidate, held = loop.Var("candidate", x.dtype), loop.Load(best, zero)
+    candidate, held = context.var("candidate", x.dtype), loop.Load(best, zero)
     better = loop.apply("gt" if kind == "max" else "lt", candidate, held)
     if x.dtype.is_floating:
         first_nan = loop.apply(
@@ -305,7 +306,6 @@ def _lower_arg(node: Node, context):
             loop.apply("not", loop.apply("isnan", held)),
         )
         better = loop.apply("or", better, first_nan)
-    # An axis of size 0, known only when running, must not be read.
     result = loop.cast(loop.Load(place, zero), node.attrs["dtype"])
     start = loop.neutral("maximum" if kind == "max" else "minimum", x.dtype)
     body: list[loop.Stmt] = [
@@ -327,14 +327,8 @@ def _lower_arg(node: Node, context):
         ),
         loop.Store(context.output(0), loop.linear(indices, dims), result),
     ]
-    for position in reversed(range(len(dims))):
-        kind_ = loop.SERIAL
-        if position == 0 and len(dims) > 1:
-            kind_ = loop.PARALLEL
-        elif position == len(dims) - 1 and axis < len(dims):
-            kind_ = loop.VECTOR
-        body = [loop.For(indices[position], loop.index(dims[position]), kind_, tuple(body))]
-    return body
+    cost = 4.0 * estimate([x.dims[axis]])
+    return around(indices, dims, body, vector=axis < len(dims), cost=cost)
 
 
 arg_reduce_op = define(

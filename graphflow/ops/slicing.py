@@ -14,7 +14,7 @@ import numpy as np
 from .. import sizes
 from ..errors import TypeRuleError
 from ..ir.node import Node, Tensor
-from ..ir.op import NEST, Op, define, find
+from ..ir.op import Op, define, find
 from ..ir.types import TensorType
 from ..loop import nodes as loop
 from ..sizes import Dim, Size
@@ -613,26 +613,23 @@ def _infer_concat(types, attrs, rules):
     return (TensorType(first.dtype, tuple(dims)),)
 
 
-def _lower_concat(node: Node, context):
-    """Each input's elements, copied to their place one input after the other."""
+def _lower_concat(node: Node, index, context, output):
+    """The element of the input whose part the index is in; the others are read where it is safe."""
     axis = node.attrs["axis"]
-    dims = node.types[0].shape
-    body: list[loop.Stmt] = []
+    result: loop.Expr | None = None
     offset: Dim = 0
     for position, x in enumerate(node.inputs):
-        indices = [context.var("i") for _ in x.dims]
-        where = list(indices)
-        where[axis] = loop.add(loop.index(offset), indices[axis])
-        store = loop.Store(
-            context.output(0), loop.linear(where, dims), context.read(position, tuple(indices))
-        )
-        statements: tuple[loop.Stmt, ...] = (store,)
-        for i in reversed(builtins.range(len(indices))):
-            kind = loop.VECTOR if i == len(indices) - 1 else loop.SERIAL
-            statements = (loop.For(indices[i], loop.index(x.dims[i]), kind, statements),)
-        body += statements
-        offset = offset + x.dims[axis]
-    return body
+        dim = x.dims[axis]
+        if isinstance(dim, int) and dim == 0:
+            continue
+        place = loop.sub(index[axis], loop.index(offset))
+        last = loop.index(dim - 1)
+        place = loop.apply("maximum", loop.apply("minimum", place, last), loop.ZERO)
+        value = context.read(position, (*index[:axis], place, *index[axis + 1 :]))
+        here = loop.apply("ge", index[axis], loop.index(offset))
+        result = value if result is None else loop.select(here, value, result)
+        offset = offset + dim
+    return loop.Const(0, node.types[0].dtype) if result is None else result
 
 
 def _concat_vjp(node: Node, gradients):
@@ -648,10 +645,10 @@ def _concat_vjp(node: Node, gradients):
     return parts
 
 
+# Passes lower it as one loop for each input instead, where it is not part of a larger expression.
 concat_op = define(
     Op(
         name="concat",
-        kind=NEST,
         infer=_infer_concat,
         reference=lambda arrays, attrs, node: (np.concatenate(arrays, axis=attrs["axis"]),),
         vjp=_concat_vjp,
@@ -690,7 +687,11 @@ def stack(values, axis=0, name="stack") -> Tensor:
     tensors = convert_all(values, "stack")
     for tensor in tensors:
         _ranked(tensor, "stack")
-        if len(tensor.dims) != len(tensors[0].dims):
+        differs = any(
+            isinstance(a, int) and isinstance(b, int) and a != b
+            for a, b in zip(tensor.dims, tensors[0].dims, strict=False)
+        )
+        if len(tensor.dims) != len(tensors[0].dims) or differs:
             reject(
                 "stack",
                 f"all tensors have one shape, got {tensors[0].tensor_type} "
