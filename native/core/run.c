@@ -369,8 +369,14 @@ gf_output gf_run_output(gf_run *run, int32_t index)
 {
     const gf_description *d = &run->executable->d;
     const gf_output_spec *output = &d->outputs[index];
+    /* What is fetched may be a view: the same elements in another shape. */
     gf_output result = {NULL, NULL, output->shape.rank, run->output_dims[index]};
     const gf_use *use = &run->uses[output->index];
+    if (output->source != GF_FROM_BUFFER) {
+        for (int32_t i = 0; i < output->shape.rank; i++) {
+            run->output_dims[index][i] = gf_size_under(run->binding, output->shape.dims[i]);
+        }
+    }
     switch (output->source) {
     case GF_FROM_BUFFER:
         result.data = run->pointers[output->pointer];
@@ -378,21 +384,16 @@ gf_output gf_run_output(gf_run *run, int32_t index)
         run->outputs[index] = NULL;
         return result;
     case GF_FROM_STATE_IN:
-        result = (gf_output){NULL, use->before, use->rank, use->dims};
+        result.buffer = use->before;
         break;
     case GF_FROM_STATE_OUT:
-        result = (gf_output){NULL, use->after, use->new_rank, use->new_dims};
+        result.buffer = use->after;
         break;
     case GF_FROM_FEED:
         result.data = run->pointers[d->feeds[output->index].pointer];
-        result.rank = d->feeds[output->index].shape.rank;
-        result.dims = run->feed_dims[output->index];
         return result;
     default:
         result.data = (void *)d->constants[output->index].data;
-        for (int32_t i = 0; i < output->shape.rank; i++) {
-            run->output_dims[index][i] = gf_size_under(run->binding, output->shape.dims[i]);
-        }
         return result;
     }
     gf_buffer_retain(result.buffer);
