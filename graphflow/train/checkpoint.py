@@ -79,11 +79,14 @@ def write_atomically(path: str, write: Callable[[str], None]) -> None:
     path = os.fspath(path)
     temporary = f"{path}.{os.getpid()}.part"
     try:
-        # Made here first, so that errors of the disk are Python's whatever `write` uses.
-        os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666))
+        # Made here first, for the permissions that files get: `write` may put a new one there.
+        descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
+        mode = os.fstat(descriptor).st_mode & 0o777
+        os.close(descriptor)
         write(temporary)
         descriptor = os.open(temporary, os.O_RDWR)
         try:
+            os.fchmod(descriptor, mode)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
