@@ -29,15 +29,12 @@ from .contraction_spec import (
     Target,
     assumed,
 )
-from .contraction_tile import Tiling, build_tile, tiling
+from .contraction_tile import LATENCY, Tiling, build_tile, product_cycles, tiling
 
 __all__ = ["Contraction", "ContractionSpec", "Operand", "Strided", "Target", "contraction_nest"]
 
-# Cycles, as measured on machines with two fused multiply-adds and two loads a cycle.
-_NEST_CYCLES = 3000  # one more parallel loop: waking threads and waiting for the last
-_LATENCY = 4  # of a fused multiply-add
 _REDUCE_CYCLES = 16  # adding up the lanes of one dot product
-_SMALLEST_SIDE = 4  # rows or columns up to which dot products are considered
+_SMALLEST_SIDE = 4  # rows or columns up to which whole dot products are considered
 
 
 def contraction_nest(
@@ -61,25 +58,14 @@ def _costs(spec: ContractionSpec, tiles: Tiling) -> dict[str, float]:
     batch, m, n, k = (assumed(dim) for dim in (spec.batch, spec.m, spec.n, spec.k))
     lanes = tiles.lanes
     vectors = -(-n // lanes)
+    # "direct" adds up four rows at once, which hide the latency of one another. Elements of B that
+    # are not neighbours are gathered one by one.
+    read_b = spec.b.cost + (0 if spec.b.contiguous == "column" else lanes / 2)
+    rounds = -(-m // 4) * vectors * k
     costs = {
-        # Four independent sums hide the latency of one another.
-        "direct": batch
-        * (
-            -(-m // 4) * vectors * k * _LATENCY
-            + spec.a.cost * m * k * vectors
-            + spec.b.cost * k * vectors * -(-m // 4)
-        )
+        "direct": batch * (rounds * (LATENCY + read_b) + spec.a.cost * m * k * vectors),
+        "tile": product_cycles(spec, tiles, m),
     }
-    panels = -(-n // tiles.columns)
-    step = max(tiles.rows * tiles.vectors / 2, (tiles.rows + tiles.vectors) / 2, _LATENCY)
-    tile = batch * -(-m // tiles.rows) * panels * (k * step + 6 * tiles.rows * tiles.vectors)
-    if tiles.pack_a:
-        spread = 1 if spec.a.contiguous in ("row", "column") else lanes
-        tile += batch * m * k * (spec.a.cost + 3 * spread) / lanes + _NEST_CYCLES
-    if tiles.pack_b:
-        spread = 1 if spec.b.contiguous == "column" else lanes / 2
-        tile += batch * k * panels * tiles.vectors * (spec.b.cost + 3 * spread) + _NEST_CYCLES
-    costs["tile"] = tile
     for small, big, contiguous in (
         (spec.n, m, spec.a.contiguous == "column"),
         (spec.m, n, spec.b.contiguous == "row"),

@@ -1,16 +1,16 @@
-"""Contractions in register tiles: packing nests, the micro-kernel, and the loops around it."""
+"""Contractions in register tiles: their cut, packing, and the loops around the micro-kernel."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
-from ..dtypes import DType
 from ..loop import nodes as loop
-from ..loop.nodes import Buffer, Const, Expr, Invoke, Kernel, Local, Stmt, Var
-from ..sizes import Dim, ceildiv, is_nonnegative
+from ..loop.nodes import Buffer, Const, Expr, Invoke, Local, Stmt, Var
+from ..sizes import Dim, ceildiv, is_nonnegative, maximum
+from .contraction_kernels import dot_kernel, outer_kernel
 from .contraction_spec import (
+    ASSUMED_SIZE,
     Contraction,
     ContractionSpec,
     Target,
@@ -24,11 +24,17 @@ from .contraction_spec import (
     zero,
 )
 
+LATENCY = 4  # cycles of a fused multiply-add
+NEST_CYCLES = 3000  # of one more parallel loop: waking threads and waiting for the last
 _DEPTH = 1024  # elements of k that a tile takes at once
 _LARGEST_DEPTH = 1536  # up to here, all of k at once
 _LARGEST_BLOCK = 128  # rows of a task
 _TASK_OPERATIONS = (1 << 20, 1 << 23)  # of a task: least, most
 _TASKS = 32  # as many as are wanted where the product is large enough
+_CALL_CYCLES = 30  # around one tile
+_DOT_COLUMNS = 16  # of a panel whose products are summed along k
+_DOT_DEPTH = 512  # so that the panel stays in the first cache
+_DOT_CYCLES = 90  # adding up the lanes of all sums of one dot tile
 _COPY_CHUNK = 128
 _COPY_ELEMENTS = 1 << 14  # of a packing task
 _REUSE_ROWS = 96  # rows from which packing B can pay
@@ -36,11 +42,17 @@ _REUSE_ROWS = 96  # rows from which packing B can pay
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a contraction is cut: a tile has `rows` by `columns` = vectors * lanes elements."""
+    """How a contraction is cut into tiles of `rows` by `width`, in panels of `columns`.
+
+    With `dots`, lanes run along k, and a panel has several tiles side by side; otherwise they run
+    along n, and a tile is as wide as a panel.
+    """
 
     lanes: int
+    dots: bool
     rows: int
-    vectors: int
+    width: int
+    columns: int
     block: int  # rows of a task, a multiple of `rows`
     panels: int  # panels of columns of a task
     depth: Dim  # elements of k at once
@@ -48,32 +60,92 @@ class Tiling:
     pack_b: bool
 
     @property
-    def columns(self) -> int:
-        return self.vectors * self.lanes
+    def step_cycles(self) -> float:
+        """Of one step along k of a tile (one vector of steps with `dots`), with two multiply-adds
+        and two loads a cycle."""
+        across = self.width if self.dots else self.width // self.lanes
+        return max(self.rows * across / 2, (self.rows + across) / 2, LATENCY)
 
 
 def tiling(spec: ContractionSpec, target: Target) -> Tiling:
     """The cut of a contraction on a processor. It depends on sizes only, never on threads."""
     bits = max(32, spec.dtype.bits)
     lanes = max(1, target.vector_bits // bits)
+    outer = _outer_tiling(spec, target, lanes)
+    dots = _dot_tiling(spec, target, lanes)
+    if dots is not None:
+        # Whatever the number of rows, packing costs the same, so few rows decide where unknown.
+        m = spec.m if isinstance(spec.m, int) else ASSUMED_SIZE // 4
+        if product_cycles(spec, dots, m) <= product_cycles(spec, outer, m):
+            return dots
+    return outer
+
+
+def product_cycles(spec: ContractionSpec, tiles: Tiling, m: int) -> float:
+    """An estimate for one core and m rows, packing included."""
+    batch, n, k = (assumed(dim) for dim in (spec.batch, spec.n, spec.k))
+    steps = ceildiv(k, tiles.lanes) if tiles.dots else k
+    tile = steps * tiles.step_cycles + _CALL_CYCLES
+    if tiles.dots:
+        tile += _DOT_CYCLES * max(1, ceildiv(k, _DOT_DEPTH))
+    else:
+        tile += 2 * tiles.rows * tiles.width // tiles.lanes  # storing it
+    cycles = ceildiv(m, tiles.rows) * ceildiv(n, tiles.width) * tile
+    cycles += m * ceildiv(n, tiles.lanes) * 5  # the epilogue, from the first cache
+    if tiles.pack_a:
+        spread = 1 if spec.a.contiguous else tiles.lanes
+        cycles += m * k * (spec.a.cost + 3 * spread) / tiles.lanes + NEST_CYCLES
+    if tiles.pack_b:
+        spread = 1 if spec.b.contiguous == "column" else tiles.lanes / 2
+        vectors = ceildiv(n, tiles.columns) * tiles.columns / tiles.lanes
+        cycles += k * vectors * (spec.b.cost + 3 * spread) + NEST_CYCLES
+    return batch * cycles
+
+
+def _outer_tiling(spec: ContractionSpec, target: Target, lanes: int) -> Tiling:
     # rows x 2 sums, 2 vectors of B and a broadcast element of A fit the registers, and the sums
     # are enough to hide the latency of a multiply-add on two units.
     rows = 8 if target.registers >= 32 else 6 if target.vector_bits >= 256 else 4
-    vectors = 2
-    if isinstance(spec.n, int) and spec.n <= lanes:
-        vectors = 1
+    columns = lanes * (1 if isinstance(spec.n, int) and spec.n <= lanes else 2)
     if isinstance(spec.m, int) and 0 < spec.m <= rows // 2:
         rows //= 2
-    columns = lanes * vectors
-    batch, m, n, k = (assumed(dim) for dim in (spec.batch, spec.m, spec.n, spec.k))
+    m, n, k = (assumed(dim) for dim in (spec.m, spec.n, spec.k))
     size = spec.dtype.bytes
-    operations = 2 * batch * m * n * k
-    least, most = _TASK_OPERATIONS
-    task = min(most, max(least, operations // _TASKS))
     depth: Dim = _DEPTH
     if isinstance(spec.k, int) and spec.k <= _LARGEST_DEPTH:
         depth = spec.k
-    resident = target.l2 // 2 // max(1, min(k, _DEPTH) * size)
+    return Tiling(
+        lanes, False, rows, columns, columns, *_task(spec, target, rows, columns), depth,
+        _packing_of_a(spec, target, m * k * size), _packs_b(spec, target, columns, m, k * n * size),
+    )  # fmt: skip
+
+
+def _dot_tiling(spec: ContractionSpec, target: Target, lanes: int) -> Tiling | None:
+    """Lanes along k, for a B whose neighbours in memory are along k, so that it needs no packing;
+    None where an operand does not lie like that."""
+    a, b = spec.a.strided, spec.b.strided
+    if lanes == 1 or b is None or b.row_step != 1 or (a is not None and a.column_step != 1):
+        return None
+    if a is None and spec.a.contiguous == "row":
+        return None
+    rows, width = (4, 4) if target.registers >= 32 else (4, 2)
+    columns = _DOT_COLUMNS
+    depth: Dim = _DOT_DEPTH
+    if isinstance(spec.k, int) and spec.k <= _DOT_DEPTH:
+        depth = spec.k
+    return Tiling(
+        lanes, True, rows, width, columns, *_task(spec, target, rows, columns), depth,
+        "" if a is not None else "rows", False,
+    )  # fmt: skip
+
+
+def _task(spec: ContractionSpec, target: Target, rows: int, columns: int) -> tuple[int, int]:
+    """(rows, panels) of a task: enough tasks to share out, each large enough to be worth it, and
+    its rows of A in the second cache."""
+    batch, m, n, k = (assumed(dim) for dim in (spec.batch, spec.m, spec.n, spec.k))
+    least, most = _TASK_OPERATIONS
+    task = min(most, max(least, 2 * batch * m * n * k // _TASKS))
+    resident = target.l2 // 2 // max(1, min(k, _DEPTH) * spec.dtype.bytes)
     limit = min(_LARGEST_BLOCK, resident, task // max(1, 2 * k * columns))
     limit = max(limit, 4 * rows)
     if isinstance(spec.m, int):
@@ -83,11 +155,7 @@ def tiling(spec: ContractionSpec, target: Target) -> Tiling:
         block = ceildiv(limit, rows) * rows
     block = max(block, rows)
     panels = max(1, task // max(1, 2 * min(block, m) * k * columns))
-    panels = min(panels, ceildiv(n, columns)) or 1
-    return Tiling(
-        lanes, rows, vectors, block, panels, depth,
-        _packing_of_a(spec, target, m * k * size), _packs_b(spec, target, columns, m, k * n * size),
-    )  # fmt: skip
+    return block, max(1, min(panels, ceildiv(n, columns)))
 
 
 def _packing_of_a(spec: ContractionSpec, target: Target, bytes_: int) -> str:
@@ -107,60 +175,10 @@ def _packs_b(spec: ContractionSpec, target: Target, columns: int, m: int, bytes_
     return m >= _REUSE_ROWS and bytes_ >= 2 * target.l2
 
 
-@cache
-def micro_kernel(dtype: DType, rows: int, columns: int) -> Kernel:
-    """c[rows, columns] += a[rows, depth] * b[depth, columns], c in registers throughout.
-
-    Element (r, p) of a is at r * a_row + p * a_step, (p, v) of b at p * b_step + v; c is dense.
-    Only the first `count` rows of a are read: the others repeat the last of them, and what they
-    give is not used.
-    """
-    a, b = Buffer("a", dtype, 1), Buffer("b", dtype, 1)
-    c = Buffer("c", dtype, rows * columns, "inout")
-    depth, a_row, a_step, b_step, count = (
-        Var(name) for name in ("depth", "a_row", "a_step", "b_step", "count")
-    )
-    sums = Local("sums", dtype, (rows, columns))
-    line = Local("line", dtype, (columns,))
-    body: list[Stmt] = [sums]
-
-    def across(element: Callable[[Expr], Stmt]) -> Stmt:
-        v = Var("v")
-        return loop.For(v, Const(columns), loop.VECTOR, (element(v),))
-
-    def place(r: int, v: Expr) -> Expr:
-        return loop.add(Const(r * columns), v)
-
-    starts: list[Var] = []
-    for r in range(rows):
-        start = Var(f"row{r}")
-        which = minimum(Const(r), loop.sub(count, loop.ONE)) if r else loop.ZERO
-        body.append(loop.Let(start, loop.mul(which, a_row)))
-        starts.append(start)
-        body.append(across(lambda v, r=r: loop.Store(sums, place(r, v), loop.Load(c, place(r, v)))))
-    p = Var("p")
-    fetch = across(lambda v: loop.Store(line, v, loop.Load(b, loop.add(loop.mul(p, b_step), v))))
-    step: list[Stmt] = [line, fetch]
-    for r, start in enumerate(starts):
-        x = Var(f"x{r}", dtype)
-        step.append(loop.Let(x, loop.Load(a, loop.add(start, loop.mul(p, a_step)))))
-
-        def add(v: Expr, r: int = r, x: Var = x) -> Stmt:
-            return loop.Accumulate(
-                sums, place(r, v), "add", loop.apply("mul", x, loop.Load(line, v))
-            )
-
-        step.append(across(add))
-    body.append(loop.For(p, depth, loop.SERIAL, tuple(step)))
-    for r in range(rows):
-        body.append(across(lambda v, r=r: loop.Store(c, place(r, v), loop.Load(sums, place(r, v)))))
-    name = f"multiply_{dtype}_{rows}x{columns}"
-    return Kernel(name, (a, b, c), tuple(body), (depth, a_row, a_step, b_step, count))
-
-
 @dataclass(frozen=True)
 class _Source:
-    """Where the micro-kernel finds an operand: `start` of a tile, and its two steps."""
+    """Where the micro-kernel finds an operand: `start` of a tile, and its steps by row and by
+    column."""
 
     buffer: Buffer
     start: Callable[..., Expr]
@@ -168,57 +186,70 @@ class _Source:
 
 
 def build_tile(spec: ContractionSpec, tiles: Tiling) -> Contraction:
-    """for task parallel:  for each panel of columns:  tile[block, NR] = 0
-    for k in blocks:  for each MR rows:  tile[rows] += a[rows, k] * b[k, panel]
-    for rows:  for v vector columns:  epilogue"""
+    """Packing nests where they are needed, then
+
+    for task parallel:  for each panel of columns:
+        for k in blocks:  for each tile of the task's rows:  tile = or += a[rows, k] * b[k, columns]
+        for rows:  for v vector columns:  epilogue
+    """
     workspaces: list[Buffer] = []
     a, pack_a = _source_a(spec, tiles, workspaces)
     b, pack_b = _source_b(spec, tiles, workspaces)
-    columns = tiles.columns
-    all_panels = ceildiv(spec.n, columns)
-    blocks, groups = ceildiv(spec.m, tiles.block), ceildiv(all_panels, tiles.panels)
-    whole = divides(tiles.block, spec.m)
+    nest = _Nest(spec, tiles, a, b).build()
+    return Contraction("tile", tuple(pack_a), tuple(pack_b), tuple(nest), tuple(workspaces))
 
-    def task(t: Expr) -> list[Stmt]:
-        batch, block, group = split(t, (spec.batch, blocks, groups))
+
+class _Nest:
+    """The loops of a product; each method makes the statements of one level."""
+
+    def __init__(self, spec: ContractionSpec, tiles: Tiling, a: _Source, b: _Source):
+        self.spec, self.tiles, self.a, self.b = spec, tiles, a, b
+        self.panels = ceildiv(spec.n, tiles.columns)
+        # At least one, so that the sums of no products are stored too.
+        self.depths: Dim = 1
+        if tiles.depth != spec.k:
+            self.depths = maximum(1, ceildiv(spec.k, tiles.depth))
+
+    def build(self) -> list[Stmt]:
+        spec, tiles = self.spec, self.tiles
+        blocks, groups = ceildiv(spec.m, tiles.block), ceildiv(self.panels, tiles.panels)
+        work = 2 * tiles.block * tiles.columns * tiles.panels * assumed(spec.k)
+        return repeat(
+            spec, "t", product(spec.batch, blocks, groups), loop.PARALLEL,
+            lambda t: self.task(*split(t, (spec.batch, blocks, groups))),
+            grain_of(work, _TASK_OPERATIONS[0]),
+        )  # fmt: skip
+
+    def task(self, batch: Expr, block: Expr, group: Expr) -> list[Stmt]:
+        spec, tiles = self.spec, self.tiles
         first = loop.mul(block, Const(tiles.block))
-        rows: Expr = Const(tiles.block)
-        if not whole:
-            rows = minimum(rows, loop.sub(loop.index(spec.m), first))
-        count: Expr = Const(tiles.panels)
-        before = loop.mul(group, count)
-        if not divides(tiles.panels, all_panels):
-            count = minimum(count, loop.sub(loop.index(all_panels), before))
+        rows = _within(tiles.block, first, spec.m)
+        before = loop.mul(group, Const(tiles.panels))
+        count = _within(tiles.panels, before, self.panels)
         lets, (rows, count) = _named(("rows", rows), ("panels", count))
         return lets + repeat(
             spec, "j", count, loop.SERIAL,
-            lambda j: panel(batch, first, rows, loop.add(before, j)),
+            lambda j: self.panel(batch, first, rows, loop.add(before, j)),
         )  # fmt: skip
 
-    def panel(batch: Expr, first: Expr, rows: Expr, number: Expr) -> list[Stmt]:
-        tile = Local("tile", spec.dtype, (tiles.block, columns), "stack")
-        heights = loop.floordiv(loop.add(rows, Const(tiles.rows - 1)), Const(tiles.rows))
-        body: list[Stmt] = [tile]
-        body += repeat(
-            spec, "z", loop.mul(heights, Const(tiles.rows * columns)), loop.VECTOR,
-            lambda z: [loop.Store(tile, z, zero(spec.dtype))],
-        )  # fmt: skip
-        body += repeat(
-            spec, "d", ceildiv(spec.k, tiles.depth) if tiles.depth else 0, loop.SERIAL,
-            lambda d: multiply(batch, first, rows, number, heights, d, tile),
-        )  # fmt: skip
-        # The last panel of a B that is read in place starts early enough to end with it.
-        at = loop.mul(number, Const(columns))
-        width: Expr = Const(columns)
-        if not divides(columns, spec.n):
-            width = minimum(width, loop.sub(loop.index(spec.n), at))
-        skip = loop.ZERO if tiles.pack_b else loop.sub(Const(columns), width)
+    def panel(self, batch: Expr, first: Expr, rows: Expr, number: Expr) -> list[Stmt]:
+        spec, tiles = self.spec, self.tiles
+        tile = Local("tile", spec.dtype, (tiles.block, tiles.columns), "stack")
+        at = loop.mul(number, Const(tiles.columns))
+        width = _within(tiles.columns, at, spec.n)
+        # The last panel of rows that are read in place starts early enough to end with them.
+        early = not tiles.pack_b and not tiles.dots
+        skip = loop.sub(Const(tiles.columns), width) if early else loop.ZERO
         lets, (width, skip) = _named(("width", width), ("skip", skip))
-        body += lets
+        body: list[Stmt] = [tile, *lets]
+        body += repeat(
+            spec, "d", self.depths, loop.SERIAL,
+            lambda d: self.multiply(batch, first, rows, number, width, d, tile),
+        )  # fmt: skip
 
         def finish(r: Expr) -> list[Stmt]:
             m = spec.variable("m", spec.m)
-            line = loop.add(loop.mul(r, Const(columns)), skip)
+            line = loop.add(loop.mul(r, Const(tiles.columns)), skip)
 
             def element(v: Expr) -> list[Stmt]:
                 value = Var("value", spec.dtype)
@@ -230,45 +261,78 @@ def build_tile(spec: ContractionSpec, tiles: Tiling) -> Contraction:
 
         return body + repeat(spec, "r", rows, loop.SERIAL, finish)
 
-    def multiply(batch, first, rows, number, heights, d, tile) -> list[Stmt]:
+    def multiply(self, batch, first, rows, number, width, d, tile) -> list[Stmt]:
+        """One block of k of a panel."""
+        spec, tiles = self.spec, self.tiles
         k = loop.mul(d, loop.index(tiles.depth))
-        depth: Expr = loop.index(tiles.depth)
-        if tiles.depth != spec.k and not divides(_DEPTH, spec.k):
-            depth = minimum(depth, loop.sub(loop.index(spec.k), k))
-        lets, (depth, at_b) = _named(("depth", depth), ("at_b", b.start(batch, number, k)))
+        depth: Expr = loop.index(spec.k)
+        if self.depths != 1:
+            assert isinstance(tiles.depth, int)
+            depth = _within(tiles.depth, k, spec.k)
+        fresh = loop.ONE if self.depths == 1 else loop.sub(loop.ONE, minimum(d, loop.ONE))
+        lets, (depth, at_b, fresh) = _named(
+            ("depth", depth), ("at_b", self.b.start(batch, number, k)), ("fresh", fresh)
+        )
+        heights = loop.floordiv(loop.add(rows, Const(tiles.rows - 1)), Const(tiles.rows))
 
-        def height(i: Expr) -> list[Stmt]:
+        def height(i: Expr, q: Expr) -> list[Stmt]:
             r = loop.mul(i, Const(tiles.rows))
             count: Expr = Const(tiles.rows)
             if not divides(tiles.rows, spec.m):
                 count = minimum(count, loop.sub(rows, r))
-            start = a.start(batch, loop.add(first, r), k)
+            start = self.a.start(batch, loop.add(first, r), k)
             named, (count, at_a) = _named(("count", count), ("at_a", start))
+            if tiles.dots:
+                return named + self.dots(at_a, at_b, r, q, count, width, depth, fresh, tile)
+            return named + self.outer(at_a, at_b, r, count, depth, fresh, tile)
 
-            def call(tall: int) -> Stmt:
-                kernel = micro_kernel(spec.dtype, tall, columns)
-                arguments = (
-                    (a.buffer, at_a),
-                    (b.buffer, at_b),
-                    (tile, loop.mul(r, Const(columns))),
-                )
-                steps = (*a.steps, b.steps[0])
-                return Invoke(kernel, arguments, (depth, *map(loop.index, steps), count))
+        across = loop.ONE
+        if tiles.dots:
+            across = loop.add(width, Const(tiles.width - 1))
+            across = loop.floordiv(across, Const(tiles.width))
+        return lets + repeat(
+            spec, "q", across, loop.SERIAL,
+            lambda q: repeat(spec, "i", heights, loop.SERIAL, lambda i: height(i, q)),
+        )  # fmt: skip
 
-            half = tiles.rows // 2
-            if isinstance(count, Const) or not _may_leave(spec.m, tiles.rows, half):
-                return [*named, call(tiles.rows)]
-            few = loop.apply("le", count, Const(half))
-            return [*named, loop.If(few, (call(half),), (call(tiles.rows),))]
+    def outer(self, at_a, at_b, r, count, depth, fresh, tile) -> list[Stmt]:
+        tiles, dtype = self.tiles, self.spec.dtype
+        place = loop.mul(r, Const(tiles.columns))
+        arguments = ((self.a.buffer, at_a), (self.b.buffer, at_b), (tile, place))
+        steps = [loop.index(step) for step in (*self.a.steps, self.b.steps[0])]
+        scalars = (depth, *steps, count, fresh)
 
-        return lets + repeat(spec, "i", heights, loop.SERIAL, height)
+        def call(rows: int) -> Stmt:
+            return Invoke(outer_kernel(dtype, rows, tiles.columns), arguments, scalars)
 
-    work = 2 * tiles.block * columns * tiles.panels * assumed(spec.k)
-    nest = repeat(
-        spec, "t", product(spec.batch, blocks, groups), loop.PARALLEL, task,
-        grain_of(work, _TASK_OPERATIONS[0]),
-    )  # fmt: skip
-    return Contraction("tile", tuple(pack_a), tuple(pack_b), tuple(nest), tuple(workspaces))
+        half = tiles.rows // 2
+        if isinstance(count, Const) or not _may_leave(self.spec.m, tiles.rows, half):
+            return [call(tiles.rows)]
+        few = loop.apply("le", count, Const(half))
+        return [loop.If(few, (call(half),), (call(tiles.rows),))]
+
+    def dots(self, at_a, at_b, r, q, count, width, depth, fresh, tile) -> list[Stmt]:
+        tiles = self.tiles
+        column = loop.mul(q, Const(tiles.width))
+        step = loop.index(self.b.steps[1])
+        present: Expr = Const(tiles.width)
+        if not divides(tiles.width, self.spec.n):
+            present = minimum(present, loop.sub(width, column))
+        arguments = (
+            (self.a.buffer, at_a),
+            (self.b.buffer, loop.add(at_b, loop.mul(column, step))),
+            (tile, loop.add(loop.mul(r, Const(tiles.columns)), column)),
+        )
+        kernel = dot_kernel(self.spec.dtype, tiles.rows, tiles.width, tiles.columns)
+        scalars = (depth, loop.index(self.a.steps[0]), step, count, present, fresh)
+        return [Invoke(kernel, arguments, scalars)]
+
+
+def _within(count: int, start: Expr, extent: Dim) -> Expr:
+    """`count`, or what is left from `start` to `extent` where that is less."""
+    if divides(count, extent):
+        return Const(count)
+    return minimum(Const(count), loop.sub(loop.index(extent), start))
 
 
 def _may_leave(m: Dim, rows: int, half: int) -> bool:
@@ -344,12 +408,13 @@ def _source_b(
 
         def in_place(batch: Expr, number: Expr, k: Expr) -> Expr:
             at = loop.mul(number, Const(columns))
-            if not divides(columns, spec.n):
+            if not tiles.dots and not divides(columns, spec.n):
                 at = minimum(at, loop.sub(loop.index(spec.n), Const(columns)))
+            at = loop.mul(at, loop.index(strided.column_step))
             row = loop.mul(k, loop.index(strided.row_step))
             return loop.add(loop.add(strided.base(batch), row), at)
 
-        return _Source(strided.buffer, in_place, (strided.row_step, 1)), []
+        return _Source(strided.buffer, in_place, (strided.row_step, strided.column_step)), []
     wide = ceildiv(spec.n, columns)
     size = product(spec.batch, wide, spec.k, columns)
     packed = Buffer(f"{spec.name}_b", spec.dtype, size, "workspace")
