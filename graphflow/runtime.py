@@ -8,8 +8,8 @@ Throughout, a *size* is an integer that stands for itself if it is >= 0 and for 
 `~size` of `gf_sizes` if it is negative. A *pointer* is an index into the step's pointer table. The
 contract with generated code is native/include/graphflow/frame.h.
 
-What a subclass of `Session` provides (error hooks raise; those on feeds and sizes may instead return
-another Call, which is then run in place of the one that does not fit):
+What a subclass of `Session` provides (error hooks raise; those on feeds and sizes may instead
+return another Call, which is then run in place of the one that does not fit):
 
     _prepare(fetches, feed_keys) -> Call
     _feed_error(call, feed, value, error)      conversion failed (error is the exception or None),
@@ -274,7 +274,7 @@ class Description:
     def from_bytes(
         cls, data: bytes, functions: Sequence[Callable[..., Any] | None] = ()
     ) -> Description:
-        """The description that `to_bytes` stored; ValueError if it is damaged or of another version.
+        """What `to_bytes` stored; ValueError if it is damaged or of another version.
 
         `functions` are those of its host calls, in order.
         """

@@ -159,8 +159,8 @@ int32_t gf_arena_measure(const gf_block *blocks, int32_t count, int32_t launches
     int32_t status = largest_live_set(blocks, count, launches, &size->lower_bound);
     size->bytes = 0;
     for (int32_t i = 0; i < count && status == GF_OK; i++) {
-        int64_t end = (blocks[i].offset + blocks[i].bytes + GF_ARENA_ALIGNMENT - 1) &
-                      -GF_ARENA_ALIGNMENT;
+        int64_t end =
+            (blocks[i].offset + blocks[i].bytes + GF_ARENA_ALIGNMENT - 1) & -GF_ARENA_ALIGNMENT;
         if (blocks[i].offset < 0 || blocks[i].offset > LARGEST_ARENA) {
             status = GF_BAD_SIZE;
         } else if (end > size->bytes) {

@@ -138,9 +138,9 @@ static int32_t check_buffers(const gf_description *d, const report *to)
 {
     for (int32_t i = 0; i < d->buffer_count; i++) {
         const gf_buffer_spec *buffer = &d->buffers[i];
-        if (!pointer_exists(buffer->pointer) || !size_exists(d, buffer->bytes) || buffer->alias_of < -1 ||
-            buffer->alias_of >= d->buffer_count || buffer->alias_of == i || buffer->first < 0 ||
-            buffer->last < buffer->first || buffer->last > d->launch_count ||
+        if (!pointer_exists(buffer->pointer) || !size_exists(d, buffer->bytes) ||
+            buffer->alias_of < -1 || buffer->alias_of >= d->buffer_count || buffer->alias_of == i ||
+            buffer->first < 0 || buffer->last < buffer->first || buffer->last > d->launch_count ||
             buffer->offset < -1 || buffer->offset % GF_ARENA_ALIGNMENT > 0 ||
             (buffer->offset < 0) != (d->buffers[0].offset < 0)) {
             return refuse(to, "buffer %d is not sound", i);
@@ -379,12 +379,23 @@ gf_executable_report gf_executable_inspect(gf_executable *executable)
     size_t code_bytes;
     (void)gf_code_image(executable->code, &code_bytes);
     pthread_mutex_lock(&executable->mutex);
-    gf_executable_report result = {(int64_t)code_bytes,
-                                   executable->last_size.bytes,
-                                   executable->last_size.lower_bound,
-                                   executable->run_count,
-                                   executable->run_bytes,
-                                   executable->planned_count};
+    gf_executable_report result = {
+        (int64_t)code_bytes,   executable->last_size.bytes, executable->last_size.lower_bound,
+        executable->run_count, executable->run_bytes,       executable->planned_count};
     pthread_mutex_unlock(&executable->mutex);
     return result;
+}
+
+int32_t gf_executable_arena(gf_executable *executable, const int64_t *symbols, int64_t *bytes,
+                            int64_t *lower_bound)
+{
+    gf_binding *binding;
+    gf_problem problem;
+    int32_t status = gf_binding_find(executable, symbols, &binding, &problem);
+    if (status == GF_OK) {
+        *bytes = binding->size.bytes;
+        *lower_bound = binding->size.lower_bound;
+        gf_binding_drop(executable, binding);
+    }
+    return status;
 }

@@ -104,9 +104,8 @@ static int32_t read_header(linker *link, uint32_t flags)
         return refuse(link, "the object is truncated: %zu bytes", link->bytes);
     }
     memcpy(header, link->object, sizeof *header);
-    if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
-        header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB ||
-        header->e_type != ET_REL) {
+    if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_ident[EI_CLASS] != ELFCLASS64 ||
+        header->e_ident[EI_DATA] != ELFDATA2LSB || header->e_type != ET_REL) {
         return refuse(link, "not a little-endian 64-bit relocatable ELF object");
     }
     if (header->e_machine != EM_X86_64 && header->e_machine != EM_AARCH64) {
@@ -233,7 +232,8 @@ static int32_t map_sections(linker *link)
 {
     gf_code *code = link->code;
     code->bytes = round_up(link->segment_end[SEGMENT_DATA], link->page) + link->page;
-    void *base = mmap(NULL, code->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *base =
+        mmap(NULL, code->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED) {
         refuse(link, "no memory for %zu bytes of code", code->bytes);
         return GF_NO_MEMORY;
@@ -276,8 +276,8 @@ static void list_missing(linker *link, const char *name, size_t *listed)
     }
     if (*listed + strlen(name) + 3 < link->message_bytes &&
         strstr(link->message + sizeof opening - 1, name) == NULL) {
-        *listed += (size_t)snprintf(link->message + *listed, link->message_bytes - *listed, " %s",
-                                    name);
+        *listed +=
+            (size_t)snprintf(link->message + *listed, link->message_bytes - *listed, " %s", name);
     }
 }
 
@@ -338,7 +338,8 @@ static int32_t relocate_all(linker *link)
         if (link->placed[section.sh_info] == NOT_LOADED) {
             continue;
         }
-        if (section.sh_type == SHT_REL || !within(section.sh_offset, section.sh_size, link->bytes)) {
+        if (section.sh_type == SHT_REL ||
+            !within(section.sh_offset, section.sh_size, link->bytes)) {
             return refuse(link, "relocation section %u is damaged", i);
         }
         int32_t status = relocate_section(link, &section, &missing);
@@ -400,8 +401,8 @@ static int32_t protect(linker *link)
 int32_t gf_code_load(const void *object, size_t bytes, uint32_t flags, gf_code **code,
                      char *message, size_t message_bytes)
 {
-    linker link = {.object = object, .bytes = bytes, .message = message,
-                   .message_bytes = message_bytes};
+    linker link = {
+        .object = object, .bytes = bytes, .message = message, .message_bytes = message_bytes};
     long page = sysconf(_SC_PAGESIZE);
     link.page = page > 0 ? (uint64_t)page : 4096;
     *code = NULL;

@@ -9,8 +9,8 @@
 
 enum {
     ALIGNMENT = 64,
-    SMALLEST = 6,           /* log2 of the smallest capacity */
-    STEPS = 4,              /* capacities between two powers of two: at most a quarter is unused */
+    SMALLEST = 6, /* log2 of the smallest capacity */
+    STEPS = 4,    /* capacities between two powers of two: at most a quarter is unused */
     CLASSES = (48 - SMALLEST) * STEPS,
 };
 

@@ -161,8 +161,8 @@ static int32_t admit(gf_store *store, gf_use *uses, int32_t count)
             use->rank = v->rank;
             memcpy(use->dims, v->dims, (size_t)v->rank * sizeof *v->dims);
         }
-        use->in_place = use->in_place && use->writes && use->reads && alone &&
-                        store->first_waiting == NULL;
+        use->in_place =
+            use->in_place && use->writes && use->reads && alone && store->first_waiting == NULL;
         if (use->writes) {
             v->writing = 1;
             v->in_place = use->in_place;

@@ -87,8 +87,7 @@ static void table_launch_begin(gf_frame *frame, int32_t launch)
         }
     }
     if (run->record_count < run->record_capacity) {
-        run->records[run->record_count++] =
-            (gf_record){launch, thread_number(run), now_ns(), 0};
+        run->records[run->record_count++] = (gf_record){launch, thread_number(run), now_ns(), 0};
     }
     pthread_mutex_unlock(&run->records_mutex);
 }

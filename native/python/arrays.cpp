@@ -2,13 +2,14 @@
 
 #include <cstring>
 
-namespace graphflow {
-namespace {
+namespace graphflow
+{
+namespace
+{
 
 // Keeps a buffer of the runtime alive as the base of an array.
 struct BufferObject {
-    PyObject_HEAD
-    gf_buffer *buffer;
+    PyObject_HEAD gf_buffer *buffer;
 };
 
 PyTypeObject *buffer_type;
@@ -60,10 +61,10 @@ PyType_Spec buffer_spec = {"graphflow._native.Buffer", sizeof(BufferObject), 0,
 PyObject *new_array(PyArray_Descr *descr, const gf_output &output, void *data, int flags)
 {
     Py_INCREF(descr);
-    return PyArray_NewFromDescr(&PyArray_Type, descr, output.rank,
-                                const_cast<npy_intp *>(
-                                    reinterpret_cast<const npy_intp *>(output.dims)),
-                                nullptr, data, flags, nullptr);
+    return PyArray_NewFromDescr(
+        &PyArray_Type, descr, output.rank,
+        const_cast<npy_intp *>(reinterpret_cast<const npy_intp *>(output.dims)), nullptr, data,
+        flags, nullptr);
 }
 
 PyObject *copy_output(const gf_output &output, PyArray_Descr *descr)

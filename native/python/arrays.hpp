@@ -4,7 +4,8 @@
 #include "graphflow/executable.h"
 #include "python.hpp"
 
-namespace graphflow {
+namespace graphflow
+{
 
 // Makes the type of the objects that keep a buffer alive under an array. False: a Python error.
 bool ready_arrays(PyObject *module);

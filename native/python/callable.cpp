@@ -5,12 +5,13 @@
 
 #include <cstddef>
 
-namespace graphflow {
-namespace {
+namespace graphflow
+{
+namespace
+{
 
 struct CallableObject {
-    PyObject_HEAD
-    vectorcallfunc vectorcall;
+    PyObject_HEAD vectorcallfunc vectorcall;
     PyObject *session;
     PyObject *call_object;
     Call *call; // owned by call_object

@@ -1,4 +1,5 @@
-// graphflow._native: the runtime for Python. graphflow/runtime.py is the only module that imports it.
+// graphflow._native: the runtime for Python. graphflow/runtime.py is the only module that imports
+// it.
 #define GRAPHFLOW_IMPORTS_NUMPY
 #include "python.hpp"
 
@@ -12,7 +13,8 @@
 
 namespace py = pybind11;
 
-namespace {
+namespace
+{
 
 // Offsets for (bytes, first, last) blocks: the planner that runs use, for tests and reports.
 py::tuple plan_arena(const py::list &rows, int32_t launches)
@@ -20,8 +22,8 @@ py::tuple plan_arena(const py::list &rows, int32_t launches)
     std::vector<gf_block> blocks;
     for (const py::handle &row : rows) {
         auto fields = row.cast<py::tuple>();
-        blocks.push_back({fields[0].cast<int64_t>(), fields[1].cast<int32_t>(),
-                          fields[2].cast<int32_t>(), 0});
+        blocks.push_back(
+            {fields[0].cast<int64_t>(), fields[1].cast<int32_t>(), fields[2].cast<int32_t>(), 0});
     }
     gf_arena_size size{};
     int32_t status =

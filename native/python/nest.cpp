@@ -2,8 +2,10 @@
 
 #include <pybind11/pybind11.h>
 
-namespace graphflow {
-namespace {
+namespace graphflow
+{
+namespace
+{
 
 bool is_leaf_word(uintptr_t word)
 {
@@ -80,9 +82,10 @@ bool Signature::add_nest(PyObject *fetches)
         return false;
     }
     bool exact = PyList_CheckExact(fetches) || PyTuple_CheckExact(fetches);
-    bool done = is_list || is_tuple
-                    ? add_sequence(fetches, !exact ? typed : is_list ? list : tuple)
-                    : add_mapping(fetches);
+    bool done = is_list || is_tuple ? add_sequence(fetches, !exact    ? typed
+                                                            : is_list ? list
+                                                                      : tuple)
+                                    : add_mapping(fetches);
     Py_LeaveRecursiveCall();
     return done;
 }

@@ -6,11 +6,13 @@
 
 #include "python.hpp"
 
-namespace graphflow {
+namespace graphflow
+{
 
 // A call's fetches and feed keys as a sequence of words: the addresses of leaves, and marks (odd
 // numbers) for the containers around them. Leaves are told apart by identity, strings by value.
-class Signature {
+class Signature
+{
 public:
     static constexpr size_t room = 62;
 
@@ -49,7 +51,8 @@ private:
 };
 
 // A signature that is kept: it holds its leaves, so no other object can get their addresses.
-class KeptSignature {
+class KeptSignature
+{
 public:
     explicit KeptSignature(const Signature &signature);
     KeptSignature(const KeptSignature &) = delete;
@@ -69,7 +72,8 @@ private:
 };
 
 // The shape of results: containers of outputs by number, and None for what gives no value.
-class Nest {
+class Nest
+{
 public:
     // From the same containers holding integers and None. Throws pybind11::error_already_set.
     explicit Nest(PyObject *shape, size_t outputs);

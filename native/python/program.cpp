@@ -7,8 +7,10 @@
 
 namespace py = pybind11;
 
-namespace graphflow {
-namespace {
+namespace graphflow
+{
+namespace
+{
 
 using Dims = std::vector<int64_t>;
 using Binds = std::vector<int32_t>;
@@ -49,7 +51,8 @@ std::vector<Operand> read_operands(const py::handle &rows)
     std::vector<Operand> operands;
     for (const py::handle &row : rows) {
         auto fields = row.cast<py::tuple>();
-        operands.push_back({fields[0].cast<int32_t>(), as_descr(fields[1]), fields[2].cast<Dims>()});
+        operands.push_back(
+            {fields[0].cast<int32_t>(), as_descr(fields[1]), fields[2].cast<Dims>()});
     }
     return operands;
 }
@@ -57,8 +60,8 @@ std::vector<Operand> read_operands(const py::handle &rows)
 // What generated code reads: contiguous, in this machine's byte order.
 Ref constant_array(const py::handle &value)
 {
-    Ref array = Ref::steal(PyArray_FROM_OF(
-        value.ptr(), NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED | NPY_ARRAY_NOTSWAPPED));
+    Ref array = Ref::steal(PyArray_FROM_OF(value.ptr(), NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED |
+                                                            NPY_ARRAY_NOTSWAPPED));
     if (!array) {
         throw py::error_already_set();
     }
@@ -66,7 +69,8 @@ Ref constant_array(const py::handle &value)
 }
 
 // Everything `Executable` is made of, row by row as graphflow/runtime.py writes it.
-class Reader {
+class Reader
+{
 public:
     explicit Reader(Executable &executable) : executable_(executable) {}
 
@@ -86,8 +90,8 @@ public:
         for (const py::handle &row : rows) {
             auto [symbol, feed, element] = row.cast<std::tuple<int32_t, int32_t, int64_t>>();
             if (feed >= 0 && static_cast<size_t>(feed) < executable_.feed_descrs.size() &&
-                !PyTypeNum_ISSIGNED(executable_.feed_descrs[static_cast<size_t>(feed)]
-                                        .descr()->type_num)) {
+                !PyTypeNum_ISSIGNED(
+                    executable_.feed_descrs[static_cast<size_t>(feed)].descr()->type_num)) {
                 throw py::value_error("sizes are bound from int32 and int64 feeds only");
             }
             value_binds_.push_back({symbol, feed, element});
@@ -99,20 +103,19 @@ public:
         for (const py::handle &row : rows) {
             auto [pointer, value] = row.cast<std::tuple<int32_t, py::object>>();
             executable_.constants.push_back(constant_array(value));
-            constants_.push_back(
-                {pointer, PyArray_DATA(executable_.constants.back().array())});
+            constants_.push_back({pointer, PyArray_DATA(executable_.constants.back().array())});
         }
     }
 
     void read_states(const py::list &rows)
     {
         for (const py::handle &row : rows) {
-            auto [slot, in, out, in_place, dtype, dims, binds] =
-                row.cast<std::tuple<int32_t, int32_t, int32_t, bool, py::object, py::object,
-                                    py::object>>();
+            auto [slot, in, out, in_place, dtype, dims, binds] = row.cast<
+                std::tuple<int32_t, int32_t, int32_t, bool, py::object, py::object, py::object>>();
             Ref descr = as_descr(dtype);
             executable_.state_slots.push_back(slot);
-            states_.push_back({slot, in, out, in_place, storage_.shape(descr.descr(), dims, binds)});
+            states_.push_back(
+                {slot, in, out, in_place, storage_.shape(descr.descr(), dims, binds)});
         }
     }
 
@@ -123,9 +126,9 @@ public:
                 row.cast<std::tuple<int32_t, int32_t, int32_t, py::object, py::object>>();
             executable_.output_descrs.push_back(as_descr(dtype));
             executable_.output_sources.push_back(source);
-            outputs_.push_back({pointer, source, index,
-                                storage_.shape(executable_.output_descrs.back().descr(), dims,
-                                               py::none())});
+            outputs_.push_back(
+                {pointer, source, index,
+                 storage_.shape(executable_.output_descrs.back().descr(), dims, py::none())});
         }
     }
 
@@ -209,13 +212,11 @@ private:
     std::vector<gf_check_spec> checks_;
 };
 
-std::unique_ptr<Executable> make_executable(const py::bytes &object, int32_t symbol_count,
-                                            int32_t value_count, int32_t launch_count,
-                                            const py::list &feeds, const py::list &value_binds,
-                                            const py::list &constants, const py::list &states,
-                                            const py::list &outputs, const py::list &buffers,
-                                            const py::list &checks, const py::list &calls,
-                                            bool small)
+std::unique_ptr<Executable>
+make_executable(const py::bytes &object, int32_t symbol_count, int32_t value_count,
+                int32_t launch_count, const py::list &feeds, const py::list &value_binds,
+                const py::list &constants, const py::list &states, const py::list &outputs,
+                const py::list &buffers, const py::list &checks, const py::list &calls, bool small)
 {
     auto executable = std::make_unique<Executable>();
     Reader reader(*executable);
@@ -228,6 +229,7 @@ std::unique_ptr<Executable> make_executable(const py::bytes &object, int32_t sym
     reader.read_checks(checks);
     reader.read_calls(calls);
     reader.create(object, symbol_count, value_count, launch_count);
+    executable->symbol_count = symbol_count;
     executable->small = small && calls.empty();
     return executable;
 }
@@ -243,6 +245,22 @@ py::dict inspect(const Executable &executable)
     result["arena_total_bytes"] = report.arena_total_bytes;
     result["bindings"] = report.bindings;
     return result;
+}
+
+// The arena for given symbols: (bytes, lower bound), before any run.
+py::tuple arena_of(const Executable &executable, std::vector<int64_t> symbols)
+{
+    int64_t bytes, lower_bound;
+    if (static_cast<int32_t>(symbols.size()) != executable.symbol_count) {
+        throw py::value_error("an arena is asked for with one size for each symbol");
+    }
+    symbols.push_back(0); // so that there is something to point at
+    int32_t status =
+        gf_executable_arena(executable.handle.get(), symbols.data(), &bytes, &lower_bound);
+    if (status != GF_OK) {
+        throw py::value_error("no run can have these sizes");
+    }
+    return py::make_tuple(bytes, lower_bound);
 }
 
 // Links an object without running it: its image, the address it is linked for, what was asked for.
@@ -363,11 +381,11 @@ void define_programs(PyObject *object)
 {
     auto module = py::reinterpret_borrow<py::module_>(object);
     py::class_<Executable>(module, "Executable", py::custom_type_setup(collect_cycles<Executable>))
-        .def(py::init(&make_executable), py::arg("object"), py::kw_only(),
-             py::arg("symbol_count"), py::arg("value_count"), py::arg("launch_count"),
-             py::arg("feeds"), py::arg("value_binds"), py::arg("constants"), py::arg("states"),
-             py::arg("outputs"), py::arg("buffers"), py::arg("checks"), py::arg("calls"),
-             py::arg("small"))
+        .def(py::init(&make_executable), py::arg("object"), py::kw_only(), py::arg("symbol_count"),
+             py::arg("value_count"), py::arg("launch_count"), py::arg("feeds"),
+             py::arg("value_binds"), py::arg("constants"), py::arg("states"), py::arg("outputs"),
+             py::arg("buffers"), py::arg("checks"), py::arg("calls"), py::arg("small"))
+        .def("arena", &arena_of, py::arg("symbols"))
         .def("inspect", &inspect);
     py::class_<Call>(module, "Call", py::custom_type_setup(collect_cycles<Call>))
         .def(py::init([](const py::object &executable, const py::object &nest,
@@ -384,9 +402,9 @@ void define_programs(PyObject *object)
                                    return py::reinterpret_borrow<py::object>(
                                        call.executable_object.get());
                                })
-        .def_property_readonly(
-            "info",
-            [](const Call &call) { return py::reinterpret_borrow<py::object>(call.info.get()); });
+        .def_property_readonly("info", [](const Call &call) {
+            return py::reinterpret_borrow<py::object>(call.info.get());
+        });
     module.def("link_object", &link_object, py::arg("object"), py::arg("names"));
 }
 

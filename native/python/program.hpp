@@ -9,7 +9,8 @@
 #include "nest.hpp"
 #include "python.hpp"
 
-namespace graphflow {
+namespace graphflow
+{
 
 // The dimensions and the element type of an array that goes to or comes from a host call.
 struct Operand {
@@ -28,7 +29,8 @@ struct Destroy {
     void operator()(gf_executable *executable) const { gf_executable_destroy(executable); }
 };
 
-class Executable {
+class Executable
+{
 public:
     std::unique_ptr<gf_executable, Destroy> handle;
     std::vector<Ref> feed_descrs;
@@ -37,13 +39,15 @@ public:
     std::vector<int32_t> state_slots;
     std::vector<Ref> constants; // arrays whose memory the step reads
     std::vector<HostCall> calls;
+    int32_t symbol_count = 0;
     bool small = false; // runs so briefly that it keeps the interpreter's lock
 
     int traverse(visitproc visit, void *context) const;
     void clear();
 };
 
-class Call {
+class Call
+{
 public:
     Ref executable_object;
     Executable *executable; // owned by executable_object

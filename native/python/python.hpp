@@ -14,16 +14,21 @@
 #include <new>
 #include <utility>
 
-namespace graphflow {
+namespace graphflow
+{
 
 static_assert(sizeof(npy_intp) == sizeof(int64_t), "dimensions are passed on as they are");
 
 // Owns one reference.
-class Ref {
+class Ref
+{
 public:
     Ref() = default;
     static Ref steal(PyObject *object) { return Ref(object); }
-    template <class T> static Ref steal(T *object) { return Ref(reinterpret_cast<PyObject *>(object)); }
+    template <class T> static Ref steal(T *object)
+    {
+        return Ref(reinterpret_cast<PyObject *>(object));
+    }
     static Ref share(PyObject *object)
     {
         Py_XINCREF(object);

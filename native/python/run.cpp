@@ -3,168 +3,18 @@
 // All locks of the runtime except the one on which runs wait for variables are taken while the
 // interpreter's lock is held, so a fork made by Python finds them free.
 #include "arrays.hpp"
+#include "host.hpp"
 #include "session.hpp"
 #include "signals.hpp"
 
-#include <cstring>
-
-namespace graphflow {
-namespace {
-
-// A Python error put aside while generated code unwinds.
-class SavedError {
-public:
-    SavedError() = default;
-    SavedError(const SavedError &) = delete;
-    SavedError &operator=(const SavedError &) = delete;
-    ~SavedError() { clear(); }
-    void save()
-    {
-        clear();
-        PyErr_Fetch(&type_, &value_, &traceback_);
-    }
-    bool restore()
-    {
-        if (type_ == nullptr) {
-            return false;
-        }
-        PyErr_Restore(type_, value_, traceback_);
-        type_ = value_ = traceback_ = nullptr;
-        return true;
-    }
-
-private:
-    void clear()
-    {
-        Py_CLEAR(type_);
-        Py_CLEAR(value_);
-        Py_CLEAR(traceback_);
-    }
-    PyObject *type_ = nullptr, *value_ = nullptr, *traceback_ = nullptr;
-};
-
-// What the callbacks of one run find again.
-struct Context {
-    Executable *executable;
-    SavedError error;
-};
-
-class InterpreterLock {
-public:
-    InterpreterLock() : state_(PyGILState_Ensure()) {}
-    InterpreterLock(const InterpreterLock &) = delete;
-    InterpreterLock &operator=(const InterpreterLock &) = delete;
-    ~InterpreterLock() { PyGILState_Release(state_); }
-
-private:
-    PyGILState_STATE state_;
-};
-
-// The arena is reused as soon as the run ends, and the function may keep its arguments: copies.
-PyObject *argument_of(const gf_run *run, const Operand &operand)
+namespace graphflow
 {
-    npy_intp dims[GF_MAX_RANK];
-    auto rank = static_cast<int>(operand.dims.size());
-    for (int i = 0; i < rank; i++) {
-        dims[i] = gf_run_size(run, operand.dims[static_cast<size_t>(i)]);
-    }
-    Py_INCREF(operand.descr.get());
-    PyObject *array = PyArray_NewFromDescr(&PyArray_Type, operand.descr.descr(), rank, dims,
-                                           nullptr, nullptr, 0, nullptr);
-    if (array != nullptr) {
-        auto *to = reinterpret_cast<PyArrayObject *>(array);
-        std::memcpy(PyArray_DATA(to), gf_run_frame(run)->pointers[operand.pointer],
-                    static_cast<size_t>(PyArray_NBYTES(to)));
-    }
-    return array;
-}
-
-bool store_result(const gf_run *run, const Operand &operand, PyObject *value)
+namespace
 {
-    Py_INCREF(operand.descr.get());
-    Ref array = Ref::steal(PyArray_FromAny(value, operand.descr.descr(), 0, 0,
-                                           NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_FORCECAST, nullptr));
-    if (!array) {
-        return false;
-    }
-    auto rank = static_cast<int>(operand.dims.size());
-    bool fits = PyArray_NDIM(array.array()) == rank;
-    for (int i = 0; i < rank && fits; i++) {
-        fits = PyArray_DIM(array.array(), i) ==
-               gf_run_size(run, operand.dims[static_cast<size_t>(i)]);
-    }
-    if (!fits) {
-        PyErr_SetString(PyExc_ValueError, "a host call gave an array of another shape");
-        return false;
-    }
-    std::memcpy(gf_run_frame(run)->pointers[operand.pointer], PyArray_DATA(array.array()),
-                static_cast<size_t>(PyArray_NBYTES(array.array())));
-    return true;
-}
-
-bool call_function(const gf_run *run, const HostCall &call)
-{
-    Ref arguments = Ref::steal(PyTuple_New(static_cast<Py_ssize_t>(call.inputs.size())));
-    for (size_t i = 0; i < call.inputs.size() && arguments; i++) {
-        PyObject *argument = argument_of(run, call.inputs[i]);
-        if (argument == nullptr) {
-            return false;
-        }
-        PyTuple_SET_ITEM(arguments.get(), static_cast<Py_ssize_t>(i), argument);
-    }
-    Ref function = call.function;
-    Ref result = Ref::steal(arguments ? PyObject_CallObject(function.get(), arguments.get())
-                                      : nullptr);
-    if (!result || call.outputs.empty()) {
-        return static_cast<bool>(result);
-    }
-    bool many = PyTuple_Check(result.get()) || PyList_Check(result.get());
-    if (call.outputs.size() == 1 && !(many && PySequence_Fast_GET_SIZE(result.get()) == 1)) {
-        return store_result(run, call.outputs[0], result.get());
-    }
-    if (!many || static_cast<size_t>(PySequence_Fast_GET_SIZE(result.get())) != call.outputs.size()) {
-        PyErr_Format(PyExc_ValueError, "a host call gave other than the %zu results it should",
-                     call.outputs.size());
-        return false;
-    }
-    for (size_t i = 0; i < call.outputs.size(); i++) {
-        if (!store_result(run, call.outputs[i],
-                          PySequence_Fast_GET_ITEM(result.get(), static_cast<Py_ssize_t>(i)))) {
-            return false;
-        }
-    }
-    return true;
-}
-
-int32_t host_call(void *data, gf_run *run, int32_t index)
-{
-    auto *context = static_cast<Context *>(data);
-    InterpreterLock lock;
-    const auto &calls = context->executable->calls;
-    if (index < 0 || static_cast<size_t>(index) >= calls.size()) {
-        PyErr_Format(PyExc_SystemError, "host call %d does not exist", index);
-    } else if (call_function(run, calls[static_cast<size_t>(index)])) {
-        return GF_OK;
-    }
-    context->error.save();
-    return GF_HOST_ERROR;
-}
-
-// A signal has arrived: lets Python's handler decide, here and now, whether the run goes on.
-int32_t interrupted(void *data, gf_run *)
-{
-    auto *context = static_cast<Context *>(data);
-    interrupt_attention = 0;
-    InterpreterLock lock;
-    if (PyErr_CheckSignals() == 0) {
-        return 0;
-    }
-    context->error.save();
-    return 1;
-}
 
 // Strong references to the arrays of one run, without an allocation for the usual number.
-class Held {
+class Held
+{
 public:
     explicit Held(size_t count)
     {
@@ -196,7 +46,8 @@ private:
 constexpr int most_replacements = 64;
 
 // One run; whatever was not finished when this goes is undone.
-class Run {
+class Run
+{
 public:
     Run(Session &session, PyObject *call_object, Call &call)
         : session_(session), call_object_(Ref::share(call_object)), call_(call),
@@ -301,9 +152,9 @@ bool Run::uninitialized()
             }
         }
     }
-    return slots && raised("_uninitialized",
-                           PyObject_CallMethod(session_.self(), "_uninitialized", "OO",
-                                               call_object_.get(), slots.get()));
+    return slots &&
+           raised("_uninitialized", PyObject_CallMethod(session_.self(), "_uninitialized", "OO",
+                                                        call_object_.get(), slots.get()));
 }
 
 bool Run::bind_error(int32_t status)
@@ -313,13 +164,12 @@ bool Run::bind_error(int32_t status)
         bool mismatch = status == GF_SIZE_MISMATCH;
         Ref shapes = fed_shapes();
         return shapes &&
-               raised("_size_error",
-                      PyObject_CallMethod(session_.self(), "_size_error", "OiLLO",
-                                          call_object_.get(), mismatch ? problem->index : -1,
-                                          mismatch ? static_cast<long long>(problem->actual) : 0LL,
-                                          mismatch ? static_cast<long long>(problem->expected)
-                                                   : 0LL,
-                                          shapes.get()));
+               raised("_size_error", PyObject_CallMethod(
+                                         session_.self(), "_size_error", "OiLLO",
+                                         call_object_.get(), mismatch ? problem->index : -1,
+                                         mismatch ? static_cast<long long>(problem->actual) : 0LL,
+                                         mismatch ? static_cast<long long>(problem->expected) : 0LL,
+                                         shapes.get()));
     }
     if (status == GF_FEED_MISMATCH) {
         return raised("_feed_size_error",
@@ -339,8 +189,8 @@ bool Run::run_error(int32_t status)
     const gf_frame *frame = gf_run_frame(run_);
     bool failed = status == GF_FAILED;
     return raised("_run_error",
-                  PyObject_CallMethod(session_.self(), "_run_error", "Oii(LL)i",
-                                      call_object_.get(), status, failed ? frame->site : -1,
+                  PyObject_CallMethod(session_.self(), "_run_error", "Oii(LL)i", call_object_.get(),
+                                      status, failed ? frame->site : -1,
                                       failed ? static_cast<long long>(frame->fail_values[0]) : 0LL,
                                       failed ? static_cast<long long>(frame->fail_values[1]) : 0LL,
                                       failed ? frame->launch : -1));
@@ -405,8 +255,8 @@ bool Run::pin()
     if (executable_.state_slots.empty()) {
         return true;
     }
-    int32_t status = await_turn(
-        session_, [this](int64_t us) { return gf_run_pin(run_, session_.store(), us); });
+    int32_t status =
+        await_turn(session_, [this](int64_t us) { return gf_run_pin(run_, session_.store(), us); });
     if (status == GF_OK) {
         return true;
     }
@@ -487,10 +337,10 @@ bool Run::report_profile(PyObject *options, PyObject *metadata)
         }
         PyList_SET_ITEM(rows.get(), static_cast<Py_ssize_t>(i), row);
     }
-    Ref done = Ref::steal(rows ? PyObject_CallMethod(session_.self(), "_profiled", "OOOO",
-                                                     call_object_.get(), rows.get(), options,
-                                                     metadata)
-                               : nullptr);
+    Ref done =
+        Ref::steal(rows ? PyObject_CallMethod(session_.self(), "_profiled", "OOOO",
+                                              call_object_.get(), rows.get(), options, metadata)
+                        : nullptr);
     return static_cast<bool>(done);
 }
 

@@ -7,15 +7,16 @@
 
 namespace py = pybind11;
 
-namespace graphflow {
-namespace {
+namespace graphflow
+{
+namespace
+{
 
 // Beyond so many calls, keys made anew for each call (and never seen again) are the likely reason.
 constexpr size_t most_calls = 4096;
 
 struct SessionObject {
-    PyObject_HEAD
-    Session *session;
+    PyObject_HEAD Session *session;
 };
 
 Session *&slot_of(PyObject *self)
@@ -60,7 +61,8 @@ bool parse_arguments(const char *function, const char *const (&names)[n], PyObje
 }
 
 // The values of a feed dictionary, held: another thread may change the dictionary meanwhile.
-class FeedValues {
+class FeedValues
+{
 public:
     explicit FeedValues(size_t count)
     {
@@ -103,8 +105,8 @@ PyObject *session_run(PyObject *self, PyObject *const *args, Py_ssize_t count, P
     }
     Ref feed_dict;
     if (values[1] != Py_None && !PyDict_Check(values[1])) {
-        feed_dict = Ref::steal(
-            PyObject_CallOneArg(reinterpret_cast<PyObject *>(&PyDict_Type), values[1]));
+        feed_dict =
+            Ref::steal(PyObject_CallOneArg(reinterpret_cast<PyObject *>(&PyDict_Type), values[1]));
         if (!feed_dict) {
             return nullptr;
         }
@@ -323,8 +325,8 @@ KnownCall *Session::find_call(const Signature &signature, PyObject *fetches, PyO
         }
     }
     Ref keys = Ref::steal(feed_dict == Py_None ? PyTuple_New(0) : PySequence_Tuple(feed_dict));
-    Ref call = Ref::steal(
-        keys ? PyObject_CallMethod(self_, "_prepare", "OO", fetches, keys.get()) : nullptr);
+    Ref call = Ref::steal(keys ? PyObject_CallMethod(self_, "_prepare", "OO", fetches, keys.get())
+                               : nullptr);
     if (!call || !check_open()) {
         return nullptr;
     }
@@ -381,21 +383,21 @@ void Session::leave()
 PyObject *Session::report() const
 {
     gf_heap_report memory = heap_ ? gf_heap_inspect(heap_.get()) : gf_heap_report{};
-    return Py_BuildValue(
-        "{sLsLsLsLsLsLsLsLsLsLsLsLsLsL}", "runs", static_cast<long long>(counters.runs),
-        "native_calls", static_cast<long long>(counters.native_calls), "calls_prepared",
-        static_cast<long long>(counters.calls_prepared), "feeds_copied",
-        static_cast<long long>(counters.feeds_copied), "feeds_zero_copy",
-        static_cast<long long>(counters.feeds_zero_copy), "outputs_copied",
-        static_cast<long long>(counters.outputs_copied), "outputs_zero_copy",
-        static_cast<long long>(counters.outputs_zero_copy), "in_place_writes",
-        static_cast<long long>(counters.in_place_writes), "new_versions",
-        static_cast<long long>(counters.new_versions), "live_bytes",
-        static_cast<long long>(memory.live_bytes), "retained_bytes",
-        static_cast<long long>(memory.retained_bytes), "live_buffers",
-        static_cast<long long>(memory.live_buffers), "buffers_taken",
-        static_cast<long long>(memory.taken), "buffers_reused",
-        static_cast<long long>(memory.reused));
+    return Py_BuildValue("{sLsLsLsLsLsLsLsLsLsLsLsLsLsL}", "runs",
+                         static_cast<long long>(counters.runs), "native_calls",
+                         static_cast<long long>(counters.native_calls), "calls_prepared",
+                         static_cast<long long>(counters.calls_prepared), "feeds_copied",
+                         static_cast<long long>(counters.feeds_copied), "feeds_zero_copy",
+                         static_cast<long long>(counters.feeds_zero_copy), "outputs_copied",
+                         static_cast<long long>(counters.outputs_copied), "outputs_zero_copy",
+                         static_cast<long long>(counters.outputs_zero_copy), "in_place_writes",
+                         static_cast<long long>(counters.in_place_writes), "new_versions",
+                         static_cast<long long>(counters.new_versions), "live_bytes",
+                         static_cast<long long>(memory.live_bytes), "retained_bytes",
+                         static_cast<long long>(memory.retained_bytes), "live_buffers",
+                         static_cast<long long>(memory.live_buffers), "buffers_taken",
+                         static_cast<long long>(memory.taken), "buffers_reused",
+                         static_cast<long long>(memory.reused));
 }
 
 int Session::traverse(visitproc visit, void *arg) const

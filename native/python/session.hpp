@@ -12,7 +12,8 @@
 #include "python.hpp"
 #include "threads.hpp"
 
-namespace graphflow {
+namespace graphflow
+{
 
 struct Counters {
     int64_t runs = 0;         // calls of run and of callables that began
@@ -48,7 +49,8 @@ struct Release {
     void operator()(gf_store *store) const { gf_store_destroy(store); }
 };
 
-class Session {
+class Session
+{
 public:
     // Null pool: runs on the calling thread alone.
     Session(PyObject *self, Ref pool_object, gf_pool *pool, size_t retained_bytes);

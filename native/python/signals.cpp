@@ -14,11 +14,13 @@
 #include <pthread.h>
 #endif
 
-namespace graphflow {
+namespace graphflow
+{
 
 volatile int interrupt_attention;
 
-namespace {
+namespace
+{
 
 struct sigaction chained; // written by the main thread only, before the handler is installed
 

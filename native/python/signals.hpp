@@ -1,7 +1,8 @@
 // Ctrl-C while a step runs without the interpreter's lock.
 #pragma once
 
-namespace graphflow {
+namespace graphflow
+{
 
 // Nonzero from the moment SIGINT arrives until a step has looked into it.
 extern volatile int interrupt_attention;

@@ -4,7 +4,8 @@
 
 namespace py = pybind11;
 
-namespace graphflow {
+namespace graphflow
+{
 
 void define_threads(PyObject *object)
 {

@@ -6,7 +6,8 @@
 #include "graphflow/threads.h"
 #include "python.hpp"
 
-namespace graphflow {
+namespace graphflow
+{
 
 struct DestroyPool {
     void operator()(gf_pool *pool) const { gf_pool_destroy(pool); }

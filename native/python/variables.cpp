@@ -5,8 +5,10 @@
 #include <cstring>
 #include <new>
 
-namespace graphflow {
-namespace {
+namespace graphflow
+{
+namespace
+{
 
 bool parse_slot(PyObject *value, int32_t *slot)
 {
@@ -71,7 +73,8 @@ bool has_declared_shape(PyArrayObject *array, const StateInfo &info)
 }
 
 // Ends the transaction, and the session's count of what is under way, on every path.
-class Transaction {
+class Transaction
+{
 public:
     Transaction(Session &session, gf_use *use) : session_(session), use_(use) { session_.enter(); }
     Transaction(const Transaction &) = delete;
@@ -156,17 +159,17 @@ PyObject *state_set(PyObject *self, PyObject *const *args, Py_ssize_t count)
     Ref name = info->name;
     Ref array = Ref::steal(convert_feed(args[1], info->descr.descr()));
     if (!array) {
-        return PyErr_Occurred() ? nullptr
-                                : PyErr_Format(PyExc_TypeError,
-                                               "variable %S takes numbers of type %S, not %R",
-                                               name.get(), info->descr.get(), Py_TYPE(args[1]));
+        return PyErr_Occurred()
+                   ? nullptr
+                   : PyErr_Format(PyExc_TypeError, "variable %S takes numbers of type %S, not %R",
+                                  name.get(), info->descr.get(), Py_TYPE(args[1]));
     }
     if (!has_declared_shape(array.array(), *info)) {
         Ref shape = Ref::steal(PyObject_GetAttrString(array.get(), "shape"));
-        return shape ? PyErr_Format(PyExc_ValueError,
-                                    "variable %S does not take a value of shape %S", name.get(),
-                                    shape.get())
-                     : nullptr;
+        return shape
+                   ? PyErr_Format(PyExc_ValueError, "variable %S does not take a value of shape %S",
+                                  name.get(), shape.get())
+                   : nullptr;
     }
     gf_use use = {};
     use.slot = slot;

@@ -34,14 +34,12 @@ def test_live_blocks_never_overlap(plan):
     assert bound == live_bytes(blocks, launches)
     assert size >= bound
     for i, (bytes_i, first_i, last_i) in enumerate(blocks):
-        assert offsets[i] % 64 == 0 and 0 <= offsets[i]
+        assert offsets[i] % 64 == 0 and offsets[i] >= 0
         assert bytes_i == 0 or offsets[i] + bytes_i <= size
         for j in range(i):
             bytes_j, first_j, last_j = blocks[j]
             if first_i <= last_j and first_j <= last_i and bytes_i and bytes_j:
-                apart = (
-                    offsets[i] + bytes_i <= offsets[j] or offsets[j] + bytes_j <= offsets[i]
-                )
+                apart = offsets[i] + bytes_i <= offsets[j] or offsets[j] + bytes_j <= offsets[i]
                 assert apart, (i, j)
 
 

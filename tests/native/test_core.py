@@ -39,8 +39,17 @@ def test_core_under_sanitizer(tmp_path, sanitizer):
     flags = ["-std=c11", "-O1", "-g", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
     sources = [*sorted((NATIVE / "core").glob("*.c")), Path(__file__).with_name("core_test.c")]
     subprocess.run(
-        ["gcc", *flags, *WARNINGS, f"-I{NATIVE / 'include'}",
-         f"-I{NATIVE / 'core'}", *map(str, sources), "-o", str(program), "-pthread"],
+        [
+            "gcc",
+            *flags,
+            *WARNINGS,
+            f"-I{NATIVE / 'include'}",
+            f"-I{NATIVE / 'core'}",
+            *map(str, sources),
+            "-o",
+            str(program),
+            "-pthread",
+        ],
         check=True,
     )
     done = subprocess.run(
@@ -54,8 +63,20 @@ def test_core_needs_only_libc_and_threads(tmp_path):
     library = tmp_path / "libcore.so"
     sources = sorted((NATIVE / "core").glob("*.c"))
     subprocess.run(
-        ["gcc", "-std=c11", "-O2", "-fPIC", "-shared", *WARNINGS, f"-I{NATIVE / 'include'}",
-         f"-I{NATIVE / 'core'}", *map(str, sources), "-o", str(library), "-pthread"],
+        [
+            "gcc",
+            "-std=c11",
+            "-O2",
+            "-fPIC",
+            "-shared",
+            *WARNINGS,
+            f"-I{NATIVE / 'include'}",
+            f"-I{NATIVE / 'core'}",
+            *map(str, sources),
+            "-o",
+            str(library),
+            "-pthread",
+        ],
         check=True,
     )
     listing = subprocess.run(["nm", "-D", str(library)], capture_output=True, text=True, check=True)
@@ -66,5 +87,6 @@ def test_core_needs_only_libc_and_threads(tmp_path):
         ["readelf", "-d", str(library)], capture_output=True, text=True, check=True
     ).stdout
     assert {line.split("[")[1].rstrip("]") for line in needed.splitlines() if "NEEDED" in line} <= {
-        "libc.so.6", "libpthread.so.0"
+        "libc.so.6",
+        "libpthread.so.0",
     }

@@ -42,13 +42,16 @@ ADD_ONE = """
 
 
 def add_one(small=False, **changes):
-    rows = dict(
-        symbol_count=2,
-        value_count=4,
-        feeds=[Feed(0, "float32", (~0,), (0,)), Feed(2, "float32", (~2,), (1,))],
-        outputs=[Output("float32", (~0,), pointer=1), Output("float32", (~0,), source="feed", index=0)],
-        small=small,
-    )
+    rows = {
+        "symbol_count": 2,
+        "value_count": 4,
+        "feeds": [Feed(0, "float32", (~0,), (0,)), Feed(2, "float32", (~2,), (1,))],
+        "outputs": [
+            Output("float32", (~0,), pointer=1),
+            Output("float32", (~0,), source="feed", index=0),
+        ],
+        "small": small,
+    }
     return Description(step(ADD_ONE, sizes=SIZES, extra=ADD), **(rows | changes))
 
 
@@ -134,8 +137,17 @@ def test_feeds_are_used_in_place_where_they_can_be():
         assert np.array_equal(session.run(0, {0: value, 1: OTHER}), expected)
     assert session.counters()["feeds_copied"] == 0
     assert session.counters()["feeds_zero_copy"] == 2 * len(direct)
-    copied = [base[::2], base.astype(">f4"), base.astype(np.float64), [1, 2.5], (True, False),
-              range(4), np.arange(5, dtype=np.int8), [np.float32(1), 2], memoryview(base)]
+    copied = [
+        base[::2],
+        base.astype(">f4"),
+        base.astype(np.float64),
+        [1, 2.5],
+        (True, False),
+        range(4),
+        np.arange(5, dtype=np.int8),
+        [np.float32(1), 2],
+        memoryview(base),
+    ]
     for value in copied:
         expected = np.asarray(value, np.float32) + 1
         assert np.array_equal(session.run(0, {0: value, 1: OTHER}), expected)
@@ -353,6 +365,10 @@ def test_arena_buffers_follow_the_sizes():
         report = session.executable.inspect()
         assert report["arena_bytes"] == report["arena_lower_bound"] == 2 * (-(-4 * n // 64) * 64)
     assert report["arenas"] == 1
+    assert session.executable.arena([1000, 3]) == (8064, 8064)
+    for wrong in ([1], [-5, 3]):
+        with pytest.raises(ValueError):
+            session.executable.arena(wrong)
 
 
 def test_failures_carry_their_site():
@@ -495,12 +511,16 @@ def test_closing():
     session.close()
     session.close()
     assert session.closed and result.tolist() == [2]
-    for call in (lambda: session.run(0), lambda: session.make_callable(0),
-                 lambda: session.state_get(0), lambda: session.state_define(0, "a", "f4", ())):
+    for call in (
+        lambda: session.run(0),
+        lambda: session.make_callable(0),
+        lambda: session.state_get(0),
+        lambda: session.state_define(0, "a", "f4", ()),
+    ):
         with pytest.raises(RuntimeError, match="closed"):
             call()
     assert session.counters()["runs"] == 1
-    del session
+    session = None
     gc.collect()
     result += 1
     assert result.tolist() == [3]
@@ -541,24 +561,24 @@ def test_prepare_must_give_a_matching_call():
 @pytest.mark.parametrize(
     "rows",
     [
-        dict(feeds=[Feed(0, "float32", (~9,))]),
-        dict(feeds=[Feed(0, "float32", (1,) * 40)]),
-        dict(feeds=[Feed(0, "float32", (~0,), (0,))]),  # symbol 1 stays unbound
-        dict(checks=[Check(0, ~9, 0)]),
-        dict(outputs=[Output("float32", (), source="feed", index=7)]),
-        dict(outputs=[Output("float32", (), source="state_out", index=0)]),
-        dict(buffers=[Buffer(3, 64, 2, 1)]),
-        dict(buffers=[Buffer(3, 64, 0, 0, alias_of=0)]),
-        dict(buffers=[Buffer(3, 64, 0, 0, alias_of=1), Buffer(4, 64, 0, 0, alias_of=0)]),
-        dict(buffers=[Buffer(3, 64, 0, 0, offset=3)]),
-        dict(buffers=[Buffer(3, 64, 0, 0, offset=64), Buffer(4, 64, 0, 0)]),
-        dict(states=[runtime.State(-1, "float32", ())]),
-        dict(states=[runtime.State(1, "float32", ()), runtime.State(1, "float32", ())]),
-        dict(value_binds=[runtime.ValueBind(0, 0, 0)]),  # from a float feed
-        dict(outputs=[Output("float32", (2,), pointer=-1)]),
-        dict(outputs=[Output("float32", (2,), pointer=1), Output("float32", (2,), pointer=1)]),
-        dict(feeds=[Feed(-2, "float32", (~0,), (0,)), Feed(1, "float32", (~0,), (1,))]),
-        dict(constants=[Constant(1 << 30, np.zeros(3))]),
+        {"feeds": [Feed(0, "float32", (~9,))]},
+        {"feeds": [Feed(0, "float32", (1,) * 40)]},
+        {"feeds": [Feed(0, "float32", (~0,), (0,))]},  # symbol 1 stays unbound
+        {"checks": [Check(0, ~9, 0)]},
+        {"outputs": [Output("float32", (), source="feed", index=7)]},
+        {"outputs": [Output("float32", (), source="state_out", index=0)]},
+        {"buffers": [Buffer(3, 64, 2, 1)]},
+        {"buffers": [Buffer(3, 64, 0, 0, alias_of=0)]},
+        {"buffers": [Buffer(3, 64, 0, 0, alias_of=1), Buffer(4, 64, 0, 0, alias_of=0)]},
+        {"buffers": [Buffer(3, 64, 0, 0, offset=3)]},
+        {"buffers": [Buffer(3, 64, 0, 0, offset=64), Buffer(4, 64, 0, 0)]},
+        {"states": [runtime.State(-1, "float32", ())]},
+        {"states": [runtime.State(1, "float32", ()), runtime.State(1, "float32", ())]},
+        {"value_binds": [runtime.ValueBind(0, 0, 0)]},  # from a float feed
+        {"outputs": [Output("float32", (2,), pointer=-1)]},
+        {"outputs": [Output("float32", (2,), pointer=1), Output("float32", (2,), pointer=1)]},
+        {"feeds": [Feed(-2, "float32", (~0,), (0,)), Feed(1, "float32", (~0,), (1,))]},
+        {"constants": [Constant(1 << 30, np.zeros(3))]},
     ],
 )
 def test_unsound_descriptions_are_refused(rows):

@@ -1,4 +1,4 @@
-"""Parallel loops: the same chunks for any number of threads, nested, concurrent and after a fork."""
+"""Parallel loops: the same chunks for any number of threads; nested, concurrent, after a fork."""
 
 import multiprocessing
 import threading

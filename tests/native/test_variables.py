@@ -35,9 +35,7 @@ def update(in_place=True, small=False, outputs=("state_out", "state_in")):
     return Description(
         step(UPDATE, extra=ADD),
         feeds=[Feed(2, "float32", ())],
-        states=[
-            State(4, "float32", (SIZE,), pointer_in=0, pointer_out=1, in_place=in_place)
-        ],
+        states=[State(4, "float32", (SIZE,), pointer_in=0, pointer_out=1, in_place=in_place)],
         outputs=[Output("float32", (SIZE,), source=s, index=0) for s in outputs],
         small=small,
     )
@@ -187,9 +185,7 @@ def test_variables_may_change_their_size():
         step(body, sizes=GROW, extra=ADD),
         symbol_count=1,
         value_count=2,
-        states=[
-            State(0, "float32", (~1,), pointer_in=0, pointer_out=1, in_place=True, binds=(0,))
-        ],
+        states=[State(0, "float32", (~1,), pointer_in=0, pointer_out=1, in_place=True, binds=(0,))],
         outputs=[
             Output("float32", (~0,), source="state_in", index=0),
             Output("float32", (~1,), source="state_out", index=0),
@@ -225,9 +221,7 @@ def waiting(in_place):
     return Description(
         step(WAIT, extra=ADD),
         feeds=[Feed(2, "int32", (2,))],
-        states=[
-            State(4, "float32", (SIZE,), pointer_in=0, pointer_out=1, in_place=in_place)
-        ],
+        states=[State(4, "float32", (SIZE,), pointer_in=0, pointer_out=1, in_place=in_place)],
         outputs=[],
     )
 

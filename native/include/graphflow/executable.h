@@ -125,11 +125,16 @@ gf_executable_report gf_executable_inspect(gf_executable *executable);
 /* Nonzero: the run is to stop. */
 typedef int32_t (*gf_interrupted)(void *data, gf_run *run);
 
+/* The arena that a run with these symbols will have; GF_OK, GF_NO_MEMORY, GF_BAD_SIZE, or
+ * GF_SIZE_MISMATCH for symbols that no run may have. */
+int32_t gf_executable_arena(gf_executable *executable, const int64_t *symbols, int64_t *bytes,
+                            int64_t *lower_bound);
+
 /* What the runtime needs of whoever runs steps. */
 typedef struct gf_host {
     void *data;
     int32_t (*call)(void *data, gf_run *run, int32_t call); /* NULL: host calls fail */
-    gf_interrupted interrupted;    /* asked only while *attention is nonzero; NULL: never stops */
+    gf_interrupted interrupted; /* asked only while *attention is nonzero; NULL: never stops */
     const volatile int *attention;
 } gf_host;
 
@@ -156,8 +161,7 @@ typedef struct gf_output {
 /* NULL: no memory. `pool` may be NULL, and `host` too. */
 gf_run *gf_run_begin(gf_executable *executable, gf_pool *pool, const gf_host *host);
 /* `dims` (as many as the feed has) and `data` must stay until gf_run_end. */
-int32_t gf_run_feed(gf_run *run, int32_t feed, const void *data, int32_t rank,
-                    const int64_t *dims);
+int32_t gf_run_feed(gf_run *run, int32_t feed, const void *data, int32_t rank, const int64_t *dims);
 /* Opens the transaction on the variables; see gf_store_begin for the statuses. */
 int32_t gf_run_pin(gf_run *run, gf_store *store, int64_t wait_us);
 /* Binds the sizes and provides arena, outputs and new versions (from `heap`). */

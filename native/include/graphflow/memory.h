@@ -1,7 +1,8 @@
 /* Counted buffers, and the heap that keeps freed ones warm.
  *
  * Touching 40 MB of fresh memory for the first time costs several times what writing it again
- * does, so buffers that go to callers come from a heap that keeps what returns to it, up to a limit.
+ * does, so buffers that go to callers come from a heap that keeps what returns to it, up to a
+ * limit.
  */
 #ifndef GRAPHFLOW_MEMORY_H
 #define GRAPHFLOW_MEMORY_H

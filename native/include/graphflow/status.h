@@ -3,14 +3,14 @@
 #define GRAPHFLOW_STATUS_H
 
 enum {
-    GF_WOULD_BLOCK = 16,    /* a variable is being written by another run; try again or wait */
-    GF_UNINITIALIZED = 17,  /* a variable that the step reads has no value */
-    GF_SIZE_MISMATCH = 18,  /* an equality between sizes does not hold for this run's symbols */
-    GF_FEED_MISMATCH = 19,  /* a feed has the wrong rank or size */
-    GF_BAD_OBJECT = 20,     /* not an object this loader can map, or a damaged one */
+    GF_WOULD_BLOCK = 16,     /* a variable is being written by another run; try again or wait */
+    GF_UNINITIALIZED = 17,   /* a variable that the step reads has no value */
+    GF_SIZE_MISMATCH = 18,   /* an equality between sizes does not hold for this run's symbols */
+    GF_FEED_MISMATCH = 19,   /* a feed has the wrong rank or size */
+    GF_BAD_OBJECT = 20,      /* not an object this loader can map, or a damaged one */
     GF_BAD_DESCRIPTION = 21, /* an index or a size in a description is out of range */
-    GF_REENTERED = 22,      /* a host call touched a variable that its own run is writing */
-    GF_BAD_SIZE = 23,       /* a size came out negative, or too large to address */
+    GF_REENTERED = 22,       /* a host call touched a variable that its own run is writing */
+    GF_BAD_SIZE = 23,        /* a size came out negative, or too large to address */
 };
 
 #endif

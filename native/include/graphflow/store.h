@@ -29,7 +29,7 @@ typedef struct gf_use {
     int32_t in_place;  /* in: the step may write in place; out: it does */
     gf_buffer *before; /* pinned, when it reads */
     gf_buffer *after;  /* the new version: the same buffer when in place, else set by the run */
-    int32_t rank; /* of `before` */
+    int32_t rank;      /* of `before` */
     int64_t dims[GF_MAX_RANK];
     int32_t new_rank; /* of `after`, to be set before a commit */
     int64_t new_dims[GF_MAX_RANK];

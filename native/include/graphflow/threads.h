@@ -26,7 +26,8 @@ int32_t gf_pool_threads(const gf_pool *pool);
 int32_t gf_processor_count(void);
 
 /* What gf_table.parallel_for promises. A loop that finds the pool busy, because it is nested in
- * another or because another caller came first, runs on its own thread alone, in the same chunks. */
+ * another or because another caller came first, runs on its own thread alone, in the same chunks.
+ */
 void gf_pool_for(gf_pool *pool, gf_frame *frame, gf_body body, void *context, int64_t count,
                  int64_t grain);
 
