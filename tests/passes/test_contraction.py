@@ -212,17 +212,37 @@ def test_the_choice_of_a_structure(sizes, expected):
     assert contraction_nest(spec, Machine()).structure == expected
 
 
+def micro_kernels(spec, machine=MACHINES["avx512"], structure="tile"):
+    body = contraction_nest(spec, machine, structure).body
+    return {s.kernel for s in loop.statements(body) if isinstance(s, loop.Invoke)}
+
+
 def test_all_contractions_of_a_kind_share_one_micro_kernel():
     found = set()
     for sizes in ((1, 512, 512, 512), (1, 256, 64, 1024), (2, symbol("m"), 96, symbol("k"))):
-        spec, _ = contraction(sizes)
-        for stmt in loop.statements(contraction_nest(spec, Machine(), "tile").body):
-            if isinstance(stmt, loop.Invoke):
-                found.add(stmt.kernel)
+        found |= micro_kernels(contraction(sizes)[0])
     assert sorted(kernel.name for kernel in found) == [
         "multiply_float32_4x32",
         "multiply_float32_8x32",
     ]
+
+
+@pytest.mark.parametrize("machine", [m for m in MACHINES.values() if m.vector_bits], ids=str)
+@pytest.mark.parametrize("dtype", [float32, float64, int32], ids=str)
+def test_products_along_neighbours(dtype, machine):
+    """A transposed B is read in place, lanes along k."""
+    n, m = symbol("n"), symbol("m")
+    for sizes in ((1, 7, 37, 300), (2, m, 20, 530), (1, 9, n, 256), (1, m, 10, 400)):
+        numbers = tuple(11 if not isinstance(size, int) else size for size in sizes)
+        spec, _ = contraction(sizes, dtype, transpose_b=True)
+        (kernel,) = micro_kernels(spec, machine)
+        assert kernel.name.startswith(f"dots_{dtype}_")
+        assert contraction_nest(spec, machine, "tile").workspaces == ()
+        check(
+            sizes, numbers, machine, "tile", dtype, {n: 11, m: 11}, transpose_b=True,
+        )  # fmt: skip
+    spec, _ = contraction((1, 7, 37, 300), dtype, transpose_b=True, prologue=True)
+    assert all(k.name.startswith("multiply") for k in micro_kernels(spec, machine))
 
 
 # -- as machine code -------------------------------------------------------------------------------
