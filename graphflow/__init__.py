@@ -40,6 +40,7 @@ from .ir.node import Node as Operation
 from .ir.node import Tensor
 from .namespaces import bitwise, linalg, math, random
 from .ops.activation import *
+from .ops.arg_reduction import *
 from .ops.arithmetic import *
 from .ops.assertions import *
 from .ops.contraction import *
@@ -51,13 +52,16 @@ from .ops.host_calls import *
 from .ops.indexed_slices import *
 from .ops.indexing import *
 from .ops.inverse_error import *
+from .ops.joining import *
 from .ops.logic import *
 from .ops.math import *
 from .ops.movement import *
+from .ops.padding import *
 from .ops.random import *
 from .ops.reduction import *
 from .ops.region import *
 from .ops.scatter import *
+from .ops.shapes import *
 from .ops.slicing import *
 from .ops.sorting import *
 from .ops.state import *

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from cases import FUNCTION, case
 
-from graphflow.ops import creation, movement, slicing
+from graphflow.ops import creation, joining, movement, padding, shapes, slicing
 from graphflow.ops import math as unary
 
 F = "float32"
@@ -17,9 +17,9 @@ case("reshape", lambda x: movement.reshape(x, [3, -1]), (F, (6, 4)),
      expected=lambda x: x.reshape(3, 8))  # fmt: skip
 case("reshape-flat", lambda x: movement.reshape(x, [-1]), (F, (5, 7)),
      expected=lambda x: x.reshape(-1))  # fmt: skip
-case("reshape-like-shape", lambda x: movement.reshape(x, [movement.shape(x)[0], -1]),
+case("reshape-like-shape", lambda x: movement.reshape(x, [shapes.shape(x)[0], -1]),
      (F, (5, 3, 2)), expected=lambda x: x.reshape(5, 6))  # fmt: skip
-case("reshape-empty", lambda x: movement.reshape(x, [movement.shape(x)[0], -1]), (F, (0, 3, 2)),
+case("reshape-empty", lambda x: movement.reshape(x, [shapes.shape(x)[0], -1]), (F, (0, 3, 2)),
      expected=lambda x: x.reshape(0, 6))  # fmt: skip
 case("reshape-scalar", lambda x: movement.reshape(x, []), (F, (1, 1)), expected=lambda x: x[0, 0])
 case("reshape-between", lambda x: unary.exp(movement.reshape(x * 2.0, [-1, 2])), (F, (4, 3)),
@@ -68,7 +68,7 @@ case("index-tensor", lambda x, i: x[i], (F, (5, 7)), np.array(3, np.int32),
      expected=lambda x, i: x[i], differentiable=False)  # fmt: skip
 case("index-tensor-from-end", lambda x, i: x[:, i], (F, (5, 7)), np.array(-2, np.int64),
      expected=lambda x, i: x[:, i], differentiable=False)  # fmt: skip
-case("index-shape", lambda x: x[: movement.shape(x)[0] // 2], (F, (5, 7)),
+case("index-shape", lambda x: x[: shapes.shape(x)[0] // 2], (F, (5, 7)),
      expected=lambda x: x[: len(x) // 2])  # fmt: skip
 case("slice", lambda x: slicing.slice(x, [1, 0], [2, -1]), (F, (5, 7)), expected=lambda x: x[1:3])
 case("slice-data", lambda x, b: slicing.slice(x, b, [2, 3]), (F, (5, 7)),
@@ -79,57 +79,57 @@ case("strided_slice", lambda x: slicing.strided_slice(x, [0, 1], [4, 6], [2, 2],
 
 # -- parts and wholes ----------------------------------------------------------------------------
 
-case("concat-rows", lambda *t: slicing.concat(t, 0), (F, (2, 5)), (F, (3, 5)), (F, (1, 5)),
+case("concat-rows", lambda *t: joining.concat(t, 0), (F, (2, 5)), (F, (3, 5)), (F, (1, 5)),
      expected=lambda *a: np.concatenate(a))  # fmt: skip
-case("concat-columns", lambda *t: slicing.concat(t, -1), (F, (3, 5)), (F, (3, 1)), (F, (3, 17)),
+case("concat-columns", lambda *t: joining.concat(t, -1), (F, (3, 5)), (F, (3, 1)), (F, (3, 17)),
      expected=lambda *a: np.concatenate(a, -1))  # fmt: skip
-case("concat-none", lambda *t: slicing.concat(t, 0), (F, (0, 5)), (F, (3, 5)),
+case("concat-none", lambda *t: joining.concat(t, 0), (F, (0, 5)), (F, (3, 5)),
      expected=lambda *a: np.concatenate(a))  # fmt: skip
-case("concat-computed", lambda a, b: unary.exp(slicing.concat([a * 2.0, b + 1.0], 1)), (F, (3, 5)),
+case("concat-computed", lambda a, b: unary.exp(joining.concat([a * 2.0, b + 1.0], 1)), (F, (3, 5)),
      (F, (3, 4)), expected=lambda a, b: np.exp(np.concatenate([a * 2, b + 1], 1)),
      tolerance=FUNCTION)  # fmt: skip
 for _dtype in DTYPES:
-    case(f"concat-{_dtype}", lambda *t: slicing.concat(t, 1), (_dtype, (3, 5), 0, 9),
+    case(f"concat-{_dtype}", lambda *t: joining.concat(t, 1), (_dtype, (3, 5), 0, 9),
          (_dtype, (3, 2), 0, 9), expected=lambda *a: np.concatenate(a, 1),
          differentiable=False)  # fmt: skip
 for _axis in (0, 1, 2, -1):
-    case(f"stack-{_axis}", lambda *t, a=_axis: slicing.stack(t, a), (F, (3, 5)), (F, (3, 5)),
+    case(f"stack-{_axis}", lambda *t, a=_axis: joining.stack(t, a), (F, (3, 5)), (F, (3, 5)),
          (F, (3, 5)), expected=lambda *x, a=_axis: np.stack(x, a))  # fmt: skip
-case("unstack", lambda x: slicing.unstack(x, axis=1), (F, (4, 3, 2)),
+case("unstack", lambda x: joining.unstack(x, axis=1), (F, (4, 3, 2)),
      expected=lambda x: [x[:, i] for i in range(3)])  # fmt: skip
-case("split", lambda x: slicing.split(x, 3, 1), (F, (4, 6)), expected=lambda x: np.split(x, 3, 1))
-case("split-rows", lambda x: slicing.split(x, 2), (F, (4, 6)), expected=lambda x: np.split(x, 2))
-case("split-sizes", lambda x: slicing.split(x, [2, -1, 1], 1), (F, (4, 6)),
+case("split", lambda x: joining.split(x, 3, 1), (F, (4, 6)), expected=lambda x: np.split(x, 3, 1))
+case("split-rows", lambda x: joining.split(x, 2), (F, (4, 6)), expected=lambda x: np.split(x, 2))
+case("split-sizes", lambda x: joining.split(x, [2, -1, 1], 1), (F, (4, 6)),
      expected=lambda x: np.split(x, [2, 5], 1))  # fmt: skip
 for _mode, _numpy in (("CONSTANT", "constant"), ("REFLECT", "reflect"), ("SYMMETRIC", "symmetric")):
     for _label, _widths in (("both", ((1, 2), (3, 0))), ("rows", ((2, 1), (0, 0))),
                             ("columns", ((0, 0), (2, 4)))):  # fmt: skip
-        case(f"pad-{_mode}-{_label}", lambda x, m=_mode, w=_widths: slicing.pad(x, w, m),
+        case(f"pad-{_mode}-{_label}", lambda x, m=_mode, w=_widths: padding.pad(x, w, m),
              (F, (5, 7)), expected=lambda x, m=_numpy, w=_widths: np.pad(x, w, m))  # fmt: skip
-case("pad-value", lambda x: slicing.pad(x, [[1, 1], [0, 2]], constant_values=-1.5), (F, (5, 7)),
+case("pad-value", lambda x: padding.pad(x, [[1, 1], [0, 2]], constant_values=-1.5), (F, (5, 7)),
      expected=lambda x: np.pad(x, ((1, 1), (0, 2)), constant_values=-1.5))  # fmt: skip
-case("pad-none", lambda x: slicing.pad(x, [[2, 1], [1, 1]]), (F, (0, 3)),
+case("pad-none", lambda x: padding.pad(x, [[2, 1], [1, 1]]), (F, (0, 3)),
      expected=lambda x: np.pad(x, ((2, 1), (1, 1))))  # fmt: skip
-case("pad-int32", lambda x: slicing.pad(x, [[1, 1]], constant_values=7), ("int32", (9,)),
+case("pad-int32", lambda x: padding.pad(x, [[1, 1]], constant_values=7), ("int32", (9,)),
      expected=lambda x: np.pad(x, 1, constant_values=7))  # fmt: skip
-case("reverse", lambda x: slicing.reverse(x, [1]), (F, (5, 7)), expected=lambda x: x[:, ::-1])
-case("reverse-all", lambda x: slicing.reverse(x, [0, -1]), (F, (5, 7)),
+case("reverse", lambda x: padding.reverse(x, [1]), (F, (5, 7)), expected=lambda x: x[:, ::-1])
+case("reverse-all", lambda x: padding.reverse(x, [0, -1]), (F, (5, 7)),
      expected=lambda x: x[::-1, ::-1])  # fmt: skip
 for _shift in (1, -2, 9):
-    case(f"roll{_shift}", lambda x, s=_shift: slicing.roll(x, s, 1), (F, (3, 7)),
+    case(f"roll{_shift}", lambda x, s=_shift: joining.roll(x, s, 1), (F, (3, 7)),
          expected=lambda x, s=_shift: np.roll(x, s, 1))  # fmt: skip
 
 # -- fills, ranges, shapes -----------------------------------------------------------------------
 
-case("zeros-by-shape", lambda x: creation.zeros([movement.shape(x)[0], 3]), (F, (5, 2)),
+case("zeros-by-shape", lambda x: creation.zeros([shapes.shape(x)[0], 3]), (F, (5, 2)),
      expected=lambda x: np.zeros((5, 3), np.float32), differentiable=False)  # fmt: skip
 case("zeros_like", creation.zeros_like, (F, (5, 2)), expected=np.zeros_like, differentiable=False)
 case("ones_like-times", lambda x: creation.ones_like(x) * x, (F, (5, 2)), expected=lambda x: x)
 case("fill", lambda x: creation.fill([2, 3], x), (F, ()), expected=lambda x: np.full((2, 3), x),
      symbolic=False)  # fmt: skip
-case("range", lambda x: creation.range(movement.shape(x)[0]), (F, (5, 2)),
+case("range", lambda x: creation.range(shapes.shape(x)[0]), (F, (5, 2)),
      expected=lambda x: np.arange(5, dtype=np.int32), differentiable=False)  # fmt: skip
-case("range-step", lambda x: creation.range(3, movement.shape(x)[0] * 4, 3), (F, (5, 2)),
+case("range-step", lambda x: creation.range(3, shapes.shape(x)[0] * 4, 3), (F, (5, 2)),
      expected=lambda x: np.arange(3, 20, 3, dtype=np.int32), differentiable=False)  # fmt: skip
 case("range-long", lambda x: x + creation.range(3000.0, dtype=x.dtype), (F, (3000,)),
      expected=lambda x: x + np.arange(3000, dtype=x.dtype))  # fmt: skip
@@ -142,9 +142,9 @@ case(
     (F, (4, 5)),
     expected=lambda x: x * np.eye(4, 5, dtype=F),
 )
-case("shape", movement.shape, (F, (5, 7)), expected=lambda x: np.array(x.shape, np.int32),
+case("shape", shapes.shape, (F, (5, 7)), expected=lambda x: np.array(x.shape, np.int32),
      differentiable=False)  # fmt: skip
-case("shape-int64", lambda x: movement.shape(x, out_type="int64"), (F, (5, 7)),
+case("shape-int64", lambda x: shapes.shape(x, out_type="int64"), (F, (5, 7)),
      expected=lambda x: np.array(x.shape, np.int64), differentiable=False)  # fmt: skip
-case("size", movement.size, (F, (5, 7)), expected=lambda x: np.int32(35), differentiable=False)
-case("rank", movement.rank, (F, (5, 7)), expected=lambda x: np.int32(2), differentiable=False)
+case("size", shapes.size, (F, (5, 7)), expected=lambda x: np.int32(35), differentiable=False)
+case("rank", shapes.rank, (F, (5, 7)), expected=lambda x: np.int32(2), differentiable=False)

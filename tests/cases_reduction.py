@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from cases import EXACT, FUNCTION, REDUCTION, Tolerance, case
 
-from graphflow.ops import cumulative, reduction
+from graphflow.ops import arg_reduction, cumulative, reduction
 
 F = "float32"
 AXES = {"all": None, "first": 0, "last": -1, "both": (0, 1), "none": (), "middle": 1}
@@ -118,7 +118,7 @@ def _softmax(x):
 
 _TIES = np.array([[3, 1, 3, 2], [5, 5, 5, 5], [1, 2, 3, 4]])
 for _name, _build, _numpy in (
-    ("argmax", reduction.argmax, np.argmax), ("argmin", reduction.argmin, np.argmin),
+    ("argmax", arg_reduction.argmax, np.argmax), ("argmin", arg_reduction.argmin, np.argmin),
 ):  # fmt: skip
     for _dtype in (F, "float64", "int32", "uint8"):
         for _axis in (0, 1, -1):

@@ -18,7 +18,7 @@ from ..ops.math import rsqrt
 from ..ops.movement import reshape
 from ..ops.random import random_uniform
 from ..ops.reduction import reduce_mean
-from ..ops.slicing import concat
+from ..ops.joining import concat
 from ..sizes import Dim
 
 __all__ = [

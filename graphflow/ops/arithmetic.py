@@ -250,7 +250,7 @@ def _lower_pow(node: Node, index, context, output):
     for bit in range(bits if constant is None else int(constant).bit_length()):
         a = context.let(loop.apply("mul", a, a) if bit else a)
         if constant is not None:
-            if constant >> bit & 1:
+            if int(constant) >> bit & 1:
                 result = context.let(loop.apply("mul", result, a))
             continue
         odd = loop.apply("and", loop.apply("shr", b, loop.Const(bit, dtype)), one)

@@ -221,7 +221,7 @@ def _first_tensor(value):
 
 
 def _stack(value, dtype: DType | None, name: str | None, what: str) -> Tensor:
-    from .slicing import stack
+    from .joining import stack
 
     if dtype is None:
         dtype = convert(_first_tensor(value), what=what).dtype

@@ -134,7 +134,7 @@ def constant(value, dtype=None, shape=None, name="Const", verify_shape=False) ->
             reject("constant", f"a constant's shape is static, got {list(dims)}")
         if verify_shape and array.shape != dims:
             reject("constant", f"shape {list(dims)} was expected, not {list(array.shape)}")
-        total = int(np.prod(dims, dtype=np.int64))
+        total = int(np.prod([int(dim) for dim in dims], dtype=np.int64))  # type: ignore[arg-type]
         if array.size > total or (array.size == 0 and total):
             reject("constant", f"{array.size} elements do not fit the shape {list(dims)} ({total})")
         flat = array.reshape(-1)

@@ -9,6 +9,7 @@ from ..ir.node import Node, Tensor
 from ..ir.op import NEST, Op, define
 from ..ir.types import TensorType, same_shape
 from ..loop import nodes as loop
+from ..sizes import Shape
 from .arithmetic import mul_op
 from .convert import convert, known_axis, reject
 from .nests import around, estimate
@@ -48,7 +49,7 @@ def _cumulative_reference(arrays, attrs, node: Node):
 def _scan(node: Node, context, start: loop.Const, step) -> list[loop.Stmt]:
     """Loops over every line along the axis. `step(held, read)` gives (stored, next held), where
     `read(position)` is the element of an input; vector over the last axis unless that is ours."""
-    (dims,) = (t.shape for t in node.types)
+    dims: Shape = node.outputs[0].dims
     axis, dtype = node.attrs["axis"], node.types[0].dtype
     indices = [context.var("i") for _ in dims]
     k = context.var("k")
@@ -115,7 +116,8 @@ def _cumulative_vjp(node: Node, gradients):
 
 def _shifted(x: Tensor, axis: int, towards_start: bool) -> Tensor:
     """x moved by one along the axis, with 0 where nothing moves in."""
-    from .slicing import pad_op, slice_op
+    from .padding import pad_op
+    from .slicing import slice_op
 
     rank = len(x.dims)
     one = tuple(int(i == axis) for i in range(rank))

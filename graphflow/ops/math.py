@@ -134,9 +134,9 @@ def _unary(name, function, derivative, accepts=FLOAT, lower=None, flops=20.0) ->
     return elementwise(name, function, accepts, lower or name, rule, flops=flops)
 
 
-neg_op = elementwise("neg", np.negative, SIGNED, "neg", lambda node, g: (neg_op(g),))
+neg_op: Op = elementwise("neg", np.negative, SIGNED, "neg", lambda node, g: (neg_op(g),))
 abs_op = _unary("abs", np.abs, lambda x, y: sign_op(x), SIGNED, _lower_abs, flops=1)
-sign_op = elementwise(
+sign_op: Op = elementwise(
     "sign", np.sign, SIGNED, _lower_sign, lambda node, g: (mul_op(g, _number(0, g)),)
 )
 floor_op = _unary("floor", np.floor, None, flops=1)
@@ -169,7 +169,7 @@ log1p_op = elementwise(
     flops=25,
 )
 sin_op = _unary("sin", np.sin, lambda x, y: cos_op(x), flops=25)
-cos_op = _unary("cos", np.cos, lambda x, y: neg_op(sin_op(x)), flops=25)
+cos_op: Op = _unary("cos", np.cos, lambda x, y: neg_op(sin_op(x)), flops=25)
 tan_op = _unary("tan", np.tan, lambda x, y: add_op(mul_op(y, y), _number(1, y)), flops=35)
 
 
@@ -185,7 +185,7 @@ atan_op = _unary(
     "atan", np.arctan, lambda x, y: reciprocal_op(add_op(mul_op(x, x), _number(1, x))), flops=25
 )
 sinh_op = _unary("sinh", np.sinh, lambda x, y: cosh_op(x), flops=30)
-cosh_op = _unary("cosh", np.cosh, lambda x, y: sinh_op(x), flops=30)
+cosh_op: Op = _unary("cosh", np.cosh, lambda x, y: sinh_op(x), flops=30)
 tanh_op = _unary("tanh", np.tanh, lambda x, y: sub_op(_number(1, y), mul_op(y, y)), flops=25)
 asinh_op = _unary(
     "asinh", np.arcsinh, lambda x, y: rsqrt_op(add_op(mul_op(x, x), _number(1, x))), flops=40
@@ -204,7 +204,7 @@ softplus_op = _unary(
 erf_op = _unary("erf", _wide(math.erf), lambda x, y: _bell(x), flops=30)
 erfc_op = _unary("erfc", _wide(math.erfc), lambda x, y: neg_op(_bell(x)), flops=35)
 lgamma_op = _unary("lgamma", _wide(_lgamma), lambda x, y: digamma_op(x), flops=80)
-digamma_op = _unary("digamma", _digamma, lambda x, y: trigamma(x), flops=80)
+digamma_op: Op = _unary("digamma", _digamma, lambda x, y: trigamma(x), flops=80)
 
 
 def _bell(x: Tensor) -> Tensor:

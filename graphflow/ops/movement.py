@@ -1,5 +1,4 @@
-"""Same elements, other shape or order: reshape, transpose, broadcast, tile, and what is said of
-shapes themselves.
+"""Same elements, other shape or order: reshape, transpose, broadcast, tile.
 
 `broadcast_like(x, like)` and `reshape_like(x, like)` take their shape from a second input of which
 nothing else is used. Gradients need them where sizes, or even the rank, are known only when a run
@@ -9,11 +8,11 @@ is cut; `resolve_like` then turns them into the plain operation.
 from __future__ import annotations
 
 import builtins
+from typing import Any
 
 import numpy as np
 
 from .. import sizes
-from ..dtypes import as_dtype, int32
 from ..errors import TypeRuleError
 from ..ir.node import Node, Tensor
 from ..ir.op import VIEW, Op, define
@@ -23,23 +22,16 @@ from ..sizes import Dim, Size
 from .convert import (
     as_sizes,
     convert,
-    index_dtype,
     known_axes,
     known_axis,
     reject,
 )
 
 __all__ = [
-    "broadcast_dynamic_shape",
-    "broadcast_static_shape",
     "broadcast_to",
     "expand_dims",
     "matrix_transpose",
-    "rank",
     "reshape",
-    "shape",
-    "shape_n",
-    "size",
     "squeeze",
     "tile",
     "transpose",
@@ -73,8 +65,8 @@ def _reshape_reference(arrays, attrs, node: Node):
     dims = list(attrs["shape"])
     if -1 in dims and array.size == 0:
         # The type says what -1 stands for where the other dimensions, being 0, cannot.
-        declared = node.types[0].shape[dims.index(-1)]
-        known = {
+        declared = node.outputs[0].dims[dims.index(-1)]
+        known: dict[Any, int] = {
             dim.terms[0][0][0]: length
             for dim, length in zip(node.inputs[0].dims, array.shape, strict=True)
             if isinstance(dim, Size) and dim == sizes.substitute(dim, {}) and _is_symbol(dim)
@@ -302,7 +294,7 @@ transpose_op = define(
 )
 
 
-def _ranked(value, what: str) -> Tensor:
+def ranked(value, what: str) -> Tensor:
     tensor = convert(value, what=what)
     if tensor.dims is None:
         reject(what, f"the rank of {tensor.name} is unknown; give its placeholder a shape")
@@ -311,7 +303,7 @@ def _ranked(value, what: str) -> Tensor:
 
 def transpose(a, perm=None, name="transpose", conjugate=False) -> Tensor:
     """The axes in the order `perm`; reversed by default. `conjugate` means nothing for reals."""
-    x = _ranked(a, "transpose")
+    x = ranked(a, "transpose")
     if perm is None:
         order = tuple(reversed(builtins.range(len(x.dims))))
     else:
@@ -321,7 +313,7 @@ def transpose(a, perm=None, name="transpose", conjugate=False) -> Tensor:
 
 def matrix_transpose(a, name="matrix_transpose", conjugate=False) -> Tensor:
     """The last two axes exchanged."""
-    x = _ranked(a, "matrix_transpose")
+    x = ranked(a, "matrix_transpose")
     count = len(x.dims)
     if count < 2:
         reject("matrix_transpose", f"a matrix is needed, got {x.tensor_type}")
@@ -333,7 +325,7 @@ def matrix_transpose(a, name="matrix_transpose", conjugate=False) -> Tensor:
 
 def expand_dims(input, axis=None, name=None, dim=None) -> Tensor:  # noqa: A002
     """A new axis of size 1 at `axis`, counted from the end where negative."""
-    x = _ranked(input, "expand_dims")
+    x = ranked(input, "expand_dims")
     axis = dim if axis is None else axis
     if axis is None:
         reject("expand_dims", "an axis is needed")
@@ -347,7 +339,7 @@ def squeeze(input, axis=None, name=None, squeeze_dims=None) -> Tensor:  # noqa: 
 
     An axis whose size is a symbol is taken out only where it is named, and every run checks it.
     """
-    x = _ranked(input, "squeeze")
+    x = ranked(input, "squeeze")
     axis = squeeze_dims if axis is None else axis
     if axis is None or (isinstance(axis, (list, tuple)) and not axis):
         axes = tuple(i for i, d in enumerate(x.dims) if isinstance(d, int) and d == 1)
@@ -363,7 +355,7 @@ def squeeze(input, axis=None, name=None, squeeze_dims=None) -> Tensor:  # noqa: 
 
 def tile(input, multiples, name=None) -> Tensor:  # noqa: A002
     """`input` repeated multiples[i] times along axis i."""
-    x = _ranked(input, "tile")
+    x = ranked(input, "tile")
     times = as_sizes(multiples, "tile")
     if len(times) != len(x.dims):
         reject("tile", f"{len(times)} multiples for {x.tensor_type}")
@@ -377,126 +369,3 @@ def tile(input, multiples, name=None) -> Tensor:  # noqa: A002
     result = tuple(sizes.multiply(d, t) for d, t in zip(x.dims, times, strict=True))
     wide = broadcast_op(reshape_op(x, shape=tuple(apart)), shape=tuple(spread))
     return reshape_op(wide, shape=result, name=name or "Tile")
-
-
-# -- shapes --------------------------------------------------------------------------------------
-
-
-def _infer_shape(types, attrs, rules):
-    (x,) = types
-    # A shape of unknown length gets a symbol of its own; programs never see it.
-    length = sizes.symbol("rank") if x.shape is None else len(x.shape)
-    return (TensorType(attrs["dtype"], (length,)),)
-
-
-def _lower_shape(node: Node, index, context, output):
-    dtype = node.attrs["dtype"]
-    values = [loop.cast(loop.index(dim), dtype) for dim in node.inputs[0].dims]
-    if not values:
-        return loop.Const(0, dtype)
-    result = values[-1]
-    for position in reversed(builtins.range(len(values) - 1)):
-        here = loop.apply("eq", index[0], loop.Const(position))
-        result = loop.select(here, values[position], result)
-    return result
-
-
-shape_op = define(
-    Op(
-        name="shape",
-        infer=_infer_shape,
-        reference=lambda arrays, attrs, node: (
-            np.array(arrays[0].shape, dtype=attrs["dtype"].numpy),
-        ),
-        vjp=lambda node, gradients: [None],
-        lower=_lower_shape,
-        shape_only=(0,),
-        any_rank=True,
-    )
-)
-
-
-def _infer_size(types, attrs, rules):
-    return (TensorType(attrs["dtype"], ()),)
-
-
-def _chosen(shape_, axes):
-    return shape_ if axes is None else [shape_[axis] for axis in axes]
-
-
-def _lower_size(node: Node, index, context, output):
-    total = sizes.product(_chosen(node.inputs[0].dims, node.attrs["axes"]))
-    dtype = node.attrs["dtype"]
-    if isinstance(total, int):
-        return loop.Const(float(total) if dtype.is_floating else total, dtype)
-    return loop.cast(loop.index(total), dtype)
-
-
-# The number of elements along `axes` (None: all), as a scalar of any numeric dtype.
-size_op = define(
-    Op(
-        name="size",
-        infer=_infer_size,
-        reference=lambda arrays, attrs, node: (
-            np.asarray(np.prod(_chosen(arrays[0].shape, attrs["axes"]), dtype=np.int64)).astype(
-                attrs["dtype"].numpy
-            ),
-        ),
-        vjp=lambda node, gradients: [None],
-        lower=_lower_size,
-        shape_only=(0,),
-        any_rank=True,
-    )
-)
-
-
-def shape(input, name=None, out_type=int32) -> Tensor:  # noqa: A002
-    """The shape of a tensor as an integer vector. `x.shape` is what is known of it already."""
-    x = convert(input, what="shape")
-    return shape_op(x, dtype=index_dtype(out_type), name=name or "Shape")
-
-
-def shape_n(input, out_type=int32, name=None) -> list[Tensor]:  # noqa: A002
-    """The shapes of several tensors."""
-    return [shape(x, out_type=out_type) for x in input]
-
-
-def size(input, name=None, out_type=int32) -> Tensor:  # noqa: A002
-    """The number of elements of a tensor."""
-    x = convert(input, what="size")
-    return size_op(x, axes=None, dtype=as_dtype(out_type), name=name or "Size")
-
-
-def rank(input, name=None) -> Tensor:  # noqa: A002
-    """The number of axes of a tensor, as an int32 scalar."""
-    x = convert(input, what="rank")
-    if x.dims is not None:
-        return convert(len(x.dims), int32, name=name or "Rank")
-    return size_op(shape_op(x, dtype=int32), axes=None, dtype=int32, name=name or "Rank")
-
-
-def broadcast_static_shape(shape_x, shape_y):
-    """The TensorShape that two shapes broadcast to; raises where they do not."""
-    from .tensor_shape import TensorShape, broadcast
-
-    return broadcast(TensorShape(shape_x), TensorShape(shape_y))
-
-
-def broadcast_dynamic_shape(shape_x, shape_y) -> Tensor:
-    """The shape that two shapes, given as integer vectors, broadcast to, as an int32 vector."""
-    from ..ir.types import SizeRules
-    from .slicing import stack
-
-    a, b = as_sizes(shape_x), as_sizes(shape_y)
-    dims = SizeRules().broadcast([a, b])
-    parts = []
-    for axis in builtins.range(-len(dims), 0):
-        parts.append(_dimension(shape_x, a, shape_y, b, axis, dims[axis]))
-    return stack(parts) if parts else convert(np.zeros(0, np.int32))
-
-
-def _dimension(shape_x, a, shape_y, b, axis: int, dim: Dim) -> Tensor:
-    if isinstance(dim, int):
-        return convert(dim, int32)
-    source = shape_x if len(a) >= -axis and a[axis] == dim else shape_y
-    return convert(source, int32)[len(a if source is shape_x else b) + axis]

@@ -82,7 +82,7 @@ def install(cls: type = Tensor) -> None:
         setattr(cls, f"__r{name}__", _method(f"r{name}", reflected))
     for name, function in {**_COMPARISONS, **_UNARY}.items():
         setattr(cls, f"__{name}__", _method(name, own(function)))
-    cls.__getitem__ = _method("getitem", own(get_item))  # type: ignore[attr-defined]
+    cls.__getitem__ = _method("getitem", own(get_item))  # type: ignore[attr-defined, index]
     # NumPy leaves `array + tensor` to the tensor instead of looping over its elements.
     cls.__array_priority__ = 100  # type: ignore[attr-defined]
     cls.__array_ufunc__ = None  # type: ignore[attr-defined]

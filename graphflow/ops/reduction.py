@@ -1,4 +1,4 @@
-"""Reductions over axes: primitives `reduce`, `arg_reduce` and `sum_to`, and their functions.
+"""Reductions over axes: primitives `reduce` and `sum_to`, and their functions.
 
 `reduce` drops the axes; `keepdims` is a reshape after it. A reduction over no elements gives the
 neutral element: 0, 1, -inf or the smallest integer for max, True for all. NaN propagates through
@@ -13,22 +13,18 @@ from .. import sizes
 from ..dtypes import DType, int64
 from ..errors import TypeRuleError
 from ..ir.node import Node, Tensor
-from ..ir.op import NEST, REDUCE, Op, define
+from ..ir.op import REDUCE, Op, define
 from ..ir.types import TensorType, is_static
 from ..loop import nodes as loop
 from ..sizes import Dim
 from .arithmetic import add_op, div_op, maximum_op, mul_op, sub_op
-from .convert import convert, index_dtype, known_axes, known_axis, reject
+from .convert import convert, known_axes, reject
 from .logic import cast, cast_op, compare_ops, is_finite_op, not_equal, select_op, stop_gradient_op
 from .math import exp_op, log_op, rsqrt_op, sqrt_op
-from .movement import broadcast_like, reshape_op, size_op
-from .nests import around, estimate
+from .movement import broadcast_like, reshape_op
+from .shapes import size_op
 
 __all__ = [
-    "arg_max",
-    "arg_min",
-    "argmax",
-    "argmin",
     "count_nonzero",
     "l2_loss",
     "l2_normalize",
@@ -262,87 +258,6 @@ def _summed(g: Tensor, like: Tensor) -> Tensor:
     return total if total.dims == like.dims else reshape_op(total, shape=like.dims)
 
 
-# -- arg_reduce ----------------------------------------------------------------------------------
-
-
-def _infer_arg(types, attrs, rules):
-    (x,) = types
-    if not x.dtype.is_numeric:
-        raise TypeRuleError(f"a numeric tensor is needed, got {x.dtype}")
-    axis = attrs["axis"]
-    if not 0 <= axis < len(x.shape):
-        raise TypeRuleError(f"axis {axis} is out of range for {x}")
-    if isinstance(x.shape[axis], int) and x.shape[axis] == 0:
-        raise TypeRuleError(f"axis {axis} of {x} has no elements to choose from")
-    return (TensorType(attrs["dtype"], kept(x.shape, (axis,))),)
-
-
-def _arg_reference(arrays, attrs, node: Node):
-    function = np.argmax if attrs["kind"] == "max" else np.argmin
-    result = function(arrays[0], axis=attrs["axis"])
-    return (np.asarray(result).astype(attrs["dtype"].numpy),)
-
-
-def _lower_arg(node: Node, context):
-    """One pass along the axis for every output element: the first of the best, or the first NaN."""
-    (x,) = node.inputs
-    axis, kind = node.attrs["axis"], node.attrs["kind"]
-    dims = node.types[0].shape
-    indices = [context.var("i") for _ in dims]
-    k = context.var("k")
-    best = context.local(x.dtype, prefix="best")
-    place = context.local(int64, prefix="place")
-    zero = loop.ZERO
-
-    def element(position: loop.Expr) -> loop.Expr:
-        return context.read(0, (*indices[:axis], position, *indices[axis:]))
-
-    candidate, held = context.var("candidate", x.dtype), loop.Load(best, zero)
-    better = loop.apply("gt" if kind == "max" else "lt", candidate, held)
-    if x.dtype.is_floating:
-        first_nan = loop.apply(
-            "and",
-            loop.apply("isnan", candidate),
-            loop.apply("not", loop.apply("isnan", held)),
-        )
-        better = loop.apply("or", better, first_nan)
-    result = loop.cast(loop.Load(place, zero), node.attrs["dtype"])
-    start = loop.neutral("maximum" if kind == "max" else "minimum", x.dtype)
-    body: list[loop.Stmt] = [
-        best,
-        place,
-        loop.Store(best, zero, start),
-        loop.Store(place, zero, zero),
-        loop.For(
-            k,
-            loop.index(x.dims[axis]),
-            loop.SERIAL,
-            (
-                loop.Let(candidate, element(k)),
-                loop.If(
-                    better,
-                    (loop.Store(best, zero, candidate), loop.Store(place, zero, k)),
-                ),
-            ),
-        ),
-        loop.Store(context.output(0), loop.linear(indices, dims), result),
-    ]
-    cost = 4.0 * estimate([x.dims[axis]])
-    return around(indices, dims, body, vector=axis < len(dims), cost=cost)
-
-
-arg_reduce_op = define(
-    Op(
-        name="arg_reduce",
-        kind=NEST,
-        infer=_infer_arg,
-        reference=_arg_reference,
-        vjp=lambda node, gradients: [None],
-        lower=_lower_arg,
-        flops=2,
-    )
-)
-
 # -- public functions ----------------------------------------------------------------------------
 
 
@@ -355,7 +270,7 @@ def _axes_of(x: Tensor, axis, what: str):
     return known_axes(axis, len(x.dims), what)
 
 
-def _one(what: str, **aliases):
+def one_of(what: str, **aliases):
     """The value of an argument that TensorFlow 1 knows under several names."""
     given = {name: value for name, value in aliases.items() if value is not None}
     if len(given) > 1:
@@ -384,8 +299,8 @@ def _reduction(name: str, kind: str, meaning: str):
     ) -> Tensor:
         what = function.__name__
         x = convert(input_tensor, what=what)
-        axes = _axes_of(x, _one(what, axis=axis, reduction_indices=reduction_indices), what)
-        keep = bool(_one(what, keepdims=keepdims, keep_dims=keep_dims))
+        axes = _axes_of(x, one_of(what, axis=axis, reduction_indices=reduction_indices), what)
+        keep = bool(one_of(what, keepdims=keepdims, keep_dims=keep_dims))
         return reduce_tensor(x, kind, axes, keep, name or what)
 
     function.__name__ = function.__qualname__ = name
@@ -406,8 +321,8 @@ reduce_any = _reduction("reduce_any", "or", "Whether any element (bool) is true"
 
 def _arguments(what, input_tensor, axis, keepdims, reduction_indices=None, keep_dims=None):
     x = convert(input_tensor, what=what)
-    axes = _axes_of(x, _one(what, axis=axis, reduction_indices=reduction_indices), what)
-    return x, axes, bool(_one(what, keepdims=keepdims, keep_dims=keep_dims))
+    axes = _axes_of(x, one_of(what, axis=axis, reduction_indices=reduction_indices), what)
+    return x, axes, bool(one_of(what, keepdims=keepdims, keep_dims=keep_dims))
 
 
 def mean_tensor(x: Tensor, axes, keepdims: bool, name: str | None = None) -> Tensor:
@@ -469,32 +384,6 @@ def reduce_logsumexp(
     return result
 
 
-def _argument(name: str, kind: str, meaning: str):
-    def function(input, axis=None, name=None, dimension=None, output_type=int64):  # noqa: A002
-        what = function.__name__
-        x = convert(input, what=what)
-        chosen = _one(what, axis=axis, dimension=dimension)
-        if x.dims is None:
-            reject(what, f"the rank of {x.name} is unknown; give its placeholder a shape")
-        if not x.dims:
-            reject(what, f"{x.name} is a scalar, which has no axis")
-        position = known_axis(0 if chosen is None else chosen, len(x.dims), what)
-        return arg_reduce_op(
-            x, kind=kind, axis=position, dtype=index_dtype(output_type), name=name or what
-        )
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = (
-        f"The index of the {meaning} element along `axis` (0 if not given), the first of equals;\n"
-        "the first NaN where there is one. int64 unless output_type is int32."
-    )
-    return function
-
-
-argmax = arg_max = _argument("argmax", "max", "largest")
-argmin = arg_min = _argument("argmin", "min", "smallest")
-
-
 def count_nonzero(
     input_tensor,
     axis=None,
@@ -533,7 +422,9 @@ def l2_loss(t, name=None) -> Tensor:
 
 def l2_normalize(x, axis=None, epsilon=1e-12, name=None, dim=None) -> Tensor:
     """x / sqrt(max(sum(x^2), epsilon)) over `axis`."""
-    tensor, axes, _ = _arguments("l2_normalize", x, _one("l2_normalize", axis=axis, dim=dim), None)
+    tensor, axes, _ = _arguments(
+        "l2_normalize", x, one_of("l2_normalize", axis=axis, dim=dim), None
+    )
     total = reduce_tensor(mul_op(tensor, tensor), "sum", axes, tensor.dims is not None)
     inverse = rsqrt_op(maximum_op(total, convert(epsilon, tensor.dtype)))
     return mul_op(tensor, inverse, name=name or "l2_normalize")

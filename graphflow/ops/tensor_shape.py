@@ -7,6 +7,7 @@ known keeps its symbolic size, so `zeros([x.shape[0], 5])` works where `x.shape[
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -152,10 +153,11 @@ class TensorShape:
     __slots__ = ("_dims",)
 
     def __init__(self, dims):
+        self._dims: tuple[Dimension, ...] | None
         if isinstance(dims, TensorShape):
             self._dims = dims._dims
         elif dims is None:
-            self._dims: tuple[Dimension, ...] | None = None
+            self._dims = None
         elif isinstance(dims, (int, np.integer, Dimension)):
             self._dims = (Dimension(dims),)
         else:
@@ -186,7 +188,9 @@ class TensorShape:
 
     def num_elements(self) -> int | None:
         """The number of elements, or None where it is not known."""
-        return int(np.prod(self.as_list(), dtype=np.int64)) if self.is_fully_defined() else None
+        if not self.is_fully_defined():
+            return None
+        return math.prod(dim for dim in self.as_list() if dim is not None)
 
     def is_compatible_with(self, other) -> bool:
         """Whether some shape fits both."""
@@ -304,7 +308,7 @@ def broadcast(a: TensorShape, b: TensorShape) -> TensorShape:
         return TensorShape(None)
     result = []
     for axis in range(-max(len(a), len(b)), 0):
-        dims = [s.dims[axis] for s in (a, b) if len(s) >= -axis]
+        dims = [s[axis] for s in (a, b) if len(s) >= -axis]
         known = [dim for dim in dims if dim.value != 1]
         if len(known) == 2:
             known = [known[0].merge_with(known[1])]
@@ -345,9 +349,9 @@ def _set_shape(self: Tensor, shape) -> None:
 
 def install() -> None:
     """Gives tensors their shape properties."""
-    Tensor.shape = property(_shape)  # type: ignore[attr-defined]
-    Tensor.get_shape = _get_shape  # type: ignore[attr-defined]
-    Tensor.set_shape = _set_shape  # type: ignore[attr-defined]
+    Tensor.shape = property(_shape)  # type: ignore[assignment]
+    Tensor.get_shape = _get_shape  # type: ignore[method-assign]
+    Tensor.set_shape = _set_shape  # type: ignore[method-assign]
 
 
 install()
