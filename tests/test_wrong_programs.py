@@ -36,7 +36,7 @@ def blamed_line(function) -> int:
 
 @pytest.mark.parametrize(("function", "words", "line"), PROGRAMS)
 def test_wrong_program(function, words, line):
-    with pytest.raises((tf.errors.GraphError, TypeError, ValueError, KeyError)) as caught:
+    with pytest.raises((tf.errors.GraphError, TypeError, ValueError, RuntimeError)) as caught:
         function()
     message = str(caught.value)
     assert len(message.splitlines()) < 12, message
@@ -198,7 +198,7 @@ def einsum_letters():
     tf.einsum("ijk->ij", a)  # blame
 
 
-@wrong("tensordot")
+@wrong("contract", "3", "4")
 def tensordot_sizes():
     a, b = tf.zeros([2, 3]), tf.zeros([4, 5])
     tf.tensordot(a, b, axes=1)  # blame
@@ -498,7 +498,7 @@ def gather_index():
         started(session).run(rows, {ids: [0, 7]})
 
 
-@wrong("labels", "9")
+@wrong("sparse_softmax", "9", "4")
 def label_outside():
     labels = tf.placeholder(tf.int32, [None])
     logits = tf.zeros([2, 4])
@@ -535,7 +535,7 @@ def nan_found():
         session.run(y * 2, {x: [1.0, -1.0]})
 
 
-@wrong("no gradient", line=False)
+@wrong("no derivative")
 def gradient_without_derivative():
     x = tf.placeholder(tf.float32, [2])
     y = tf.py_func(lambda v: v, [x], tf.float32, shapes=[[2]])
