@@ -7,7 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..ir.node import Node, Tensor
 from ..ir.program import Program
+from ..ir.verify import verify
+from .check_numerics import check_numerics
+from .cse import cse
+from .dce import dce
+from .fold import fold
+from .inline import inline
+from .simplify import RULES, simplify
 
 
 @dataclass(frozen=True)
@@ -16,29 +24,61 @@ class PassOptions:
 
     disable: names of passes and rewrite rules to leave out
     verify:  check the program before the first and after every pass
-    check_numerics: have every float operation of the user's checked for NaN and infinity
+    check_numerics: have every operation that computes floats checked for NaN and infinity
     observe: called with (pass name, before, after, seconds) after every pass
+    fired:   called with (rule, node before, tensor after) for every rewrite
     """
 
     disable: frozenset[str] = frozenset()
     verify: bool = False
     check_numerics: bool = False
     observe: Callable[[str, Any, Any, float], None] | None = None
+    fired: Callable[[str, Node, Tensor], None] | None = None
 
 
 Pass = Callable[[Program, PassOptions], Program]
 
-GRAPH_PASSES: tuple[tuple[str, Pass], ...] = ()
+GRAPH_PASSES: tuple[tuple[str, Pass], ...] = (
+    # Before everything else, so that what is checked is what the user wrote.
+    ("check_numerics", lambda p, o: check_numerics(p) if o.check_numerics else p),
+    # Rules see through composites only once they are laid out.
+    ("inline", lambda p, o: inline(p)),
+    # Numbers that the user's program computed from numbers: rules look for constants.
+    ("fold", lambda p, o: fold(p)),
+    ("simplify", lambda p, o: simplify(p, o.disable, o.fired)),
+    # Rules merge constants, and gradients multiply them.
+    ("fold", lambda p, o: fold(p)),
+    # After simplify, which makes expressions equal that were not.
+    ("cse", lambda p, o: cse(p)),
+    # Last: forgets what the others dropped.
+    ("dce", lambda p, o: dce(p)),
+)
+
+
+def names() -> tuple[str, ...]:
+    """Every pass and rewrite rule that can be left out, by name.
+
+    `inline` cannot: nothing else knows how to run a call.
+    """
+    passes = dict.fromkeys(name for name, _ in GRAPH_PASSES if name not in _NEEDED)
+    return (*passes, *(rule.name for rule in RULES))
+
+
+_NEEDED = ("inline", "check_numerics")
 
 
 def run_graph_passes(program: Program, options: PassOptions = PassOptions()) -> Program:
     """Rewrites `program` by every pass of GRAPH_PASSES that is not disabled, in order."""
+    if options.verify:
+        verify(program, "cut")
     for name, rewrite in GRAPH_PASSES:
-        if name in options.disable:
+        if name in options.disable and name not in _NEEDED:
             continue
         start = time.perf_counter()
         after = rewrite(program, options)
         if options.observe is not None:
             options.observe(name, program, after, time.perf_counter() - start)
+        if options.verify and after is not program:
+            verify(after, name)
         program = after
     return program

@@ -42,6 +42,15 @@ class Interner:
         self._nodes: dict[Any, Node] = {}
         self._origin: tuple[Origin, ...] = ()
 
+    @classmethod
+    def of(cls, other: Interner, nodes: set[Node]) -> Interner:
+        """An interner that knows only these nodes of another one."""
+        result = cls()
+        result.origins = {n: origins for n, origins in other.origins.items() if n in nodes}
+        result.constraints = other.constraints
+        result._nodes = {key: n for key, n in other._nodes.items() if n in nodes}
+        return result
+
     @contextmanager
     def for_origin(self, origin: tuple[Origin, ...]):
         """New nodes made inside come from `origin`."""
