@@ -28,6 +28,7 @@ from .contraction_spec import (
     Strided,
     Target,
     assumed,
+    count_of,
 )
 from .contraction_tile import LATENCY, Tiling, build_tile, product_cycles, tiling
 
@@ -57,11 +58,11 @@ def _costs(spec: ContractionSpec, tiles: Tiling) -> dict[str, float]:
     """Estimated cycles on one core of each structure that fits."""
     batch, m, n, k = (assumed(dim) for dim in (spec.batch, spec.m, spec.n, spec.k))
     lanes = tiles.lanes
-    vectors = -(-n // lanes)
+    vectors = count_of(n, lanes)
     # "direct" adds up four rows at once, which hide the latency of one another. Elements of B that
     # are not neighbours are gathered one by one.
     read_b = spec.b.cost + (0 if spec.b.contiguous == "column" else lanes / 2)
-    rounds = -(-m // 4) * vectors * k
+    rounds = count_of(m, 4) * vectors * k
     costs = {
         "direct": batch * (rounds * (LATENCY + read_b) + spec.a.cost * m * k * vectors),
         "tile": product_cycles(spec, tiles, m),

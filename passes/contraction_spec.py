@@ -109,6 +109,11 @@ def assumed(dim: Dim) -> int:
     return max(0, evaluate(dim, dict.fromkeys(symbols_of(dim), ASSUMED_SIZE)))
 
 
+def count_of(size: int, part: int) -> int:
+    """How many parts cover a size."""
+    return -(-size // part)
+
+
 def divides(divisor: int, dim: Dim) -> bool:
     """Whether the size is known to be a multiple of `divisor`."""
     if isinstance(dim, int):

@@ -15,6 +15,7 @@ from .contraction_spec import (
     ContractionSpec,
     Target,
     assumed,
+    count_of,
     divides,
     grain_of,
     minimum,
@@ -84,20 +85,20 @@ def tiling(spec: ContractionSpec, target: Target) -> Tiling:
 def product_cycles(spec: ContractionSpec, tiles: Tiling, m: int) -> float:
     """An estimate for one core and m rows, packing included."""
     batch, n, k = (assumed(dim) for dim in (spec.batch, spec.n, spec.k))
-    steps = ceildiv(k, tiles.lanes) if tiles.dots else k
-    tile = steps * tiles.step_cycles + _CALL_CYCLES
+    steps = count_of(k, tiles.lanes) if tiles.dots else k
+    tile: float = steps * tiles.step_cycles + _CALL_CYCLES
     if tiles.dots:
-        tile += _DOT_CYCLES * max(1, ceildiv(k, _DOT_DEPTH))
+        tile += _DOT_CYCLES * max(1, count_of(k, _DOT_DEPTH))
     else:
         tile += 2 * tiles.rows * tiles.width // tiles.lanes  # storing it
-    cycles = ceildiv(m, tiles.rows) * ceildiv(n, tiles.width) * tile
-    cycles += m * ceildiv(n, tiles.lanes) * 5  # the epilogue, from the first cache
+    cycles: float = count_of(m, tiles.rows) * count_of(n, tiles.width) * tile
+    cycles += m * count_of(n, tiles.lanes) * 5  # the epilogue, from the first cache
     if tiles.pack_a:
-        spread = 1 if spec.a.contiguous else tiles.lanes
+        spread: float = 1 if spec.a.contiguous else tiles.lanes
         cycles += m * k * (spec.a.cost + 3 * spread) / tiles.lanes + NEST_CYCLES
     if tiles.pack_b:
         spread = 1 if spec.b.contiguous == "column" else tiles.lanes / 2
-        vectors = ceildiv(n, tiles.columns) * tiles.columns / tiles.lanes
+        vectors = count_of(n, tiles.columns) * tiles.columns / tiles.lanes
         cycles += k * vectors * (spec.b.cost + 3 * spread) + NEST_CYCLES
     return batch * cycles
 
@@ -149,13 +150,13 @@ def _task(spec: ContractionSpec, target: Target, rows: int, columns: int) -> tup
     limit = min(_LARGEST_BLOCK, resident, task // max(1, 2 * k * columns))
     limit = max(limit, 4 * rows)
     if isinstance(spec.m, int):
-        blocks = max(1, ceildiv(spec.m, _LARGEST_BLOCK), round(spec.m / limit))
-        block = ceildiv(ceildiv(spec.m, blocks), rows) * rows
+        blocks = max(1, count_of(spec.m, _LARGEST_BLOCK), round(spec.m / limit))
+        block = count_of(count_of(spec.m, blocks), rows) * rows
     else:
-        block = ceildiv(limit, rows) * rows
+        block = count_of(limit, rows) * rows
     block = max(block, rows)
     panels = max(1, task // max(1, 2 * min(block, m) * k * columns))
-    return block, max(1, min(panels, ceildiv(n, columns)))
+    return block, max(1, min(panels, count_of(n, columns)))
 
 
 def _packing_of_a(spec: ContractionSpec, target: Target, bytes_: int) -> str:
@@ -286,7 +287,7 @@ class _Nest:
                 return named + self.dots(at_a, at_b, r, q, count, width, depth, fresh, tile)
             return named + self.outer(at_a, at_b, r, count, depth, fresh, tile)
 
-        across = loop.ONE
+        across: Expr = loop.ONE
         if tiles.dots:
             across = loop.add(width, Const(tiles.width - 1))
             across = loop.floordiv(across, Const(tiles.width))

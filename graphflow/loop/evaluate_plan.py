@@ -97,16 +97,16 @@ def run_plan(
         give(id_, array)
     for id_, constant in plan.constants:
         give(id_, constant.array)
-    for state, array in zip(plan.states, states, strict=True):
+    for state, value in zip(plan.states, states, strict=True):
         if state.read >= 0:
-            if array is None:
+            if value is None:
                 raise errors.FailedPreconditionError(f"{state.variable} has no value")
-            give(state.read, array)
+            give(state.read, value)
         if state.write >= 0 and state.in_place:
             if state.read >= 0:
                 values[state.write], stored[state.write] = values[state.read], None
-            elif array is not None:
-                give(state.write, array)
+            elif value is not None:
+                give(state.write, value)
     for buffer in plan.buffers:
         if buffer.id in values:
             continue
@@ -138,11 +138,11 @@ def run_plan(
 
     outputs = [shaped(output.buffer, output.shape) for output in plan.outputs]
     after: list[np.ndarray | None] = []
-    for state, array in zip(plan.states, states, strict=True):
+    for state, value in zip(plan.states, states, strict=True):
         if state.write >= 0:
             after.append(shaped(state.write, buffers[state.write].shape))
         else:
-            after.append(array)
+            after.append(value)
     return outputs, after
 
 
