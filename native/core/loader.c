@@ -274,10 +274,17 @@ static void list_missing(linker *link, const char *name, size_t *listed)
     if (*listed == 0) {
         *listed = (size_t)snprintf(link->message, link->message_bytes, "%s", opening);
     }
-    if (*listed + strlen(name) + 3 < link->message_bytes &&
-        strstr(link->message + sizeof opening - 1, name) == NULL) {
-        *listed +=
-            (size_t)snprintf(link->message + *listed, link->message_bytes - *listed, " %s", name);
+    size_t length = strlen(name);
+    const char *place = link->message + sizeof opening - 1;
+    while ((place = strstr(place, name)) != NULL) {
+        if (place[-1] == ' ' && (place[length] == ' ' || place[length] == 0)) {
+            return;
+        }
+        place++;
+    }
+    if (*listed + length + 2 < link->message_bytes) {
+        snprintf(link->message + *listed, link->message_bytes - *listed, " %s", name);
+        *listed += length + 1;
     }
 }
 
