@@ -17,7 +17,7 @@ from ..ir.op import find
 from ..ir.types import SizeRules, same_shape
 from ..ops.convert import convert, convert_pair, known_axis, reject
 from ..ops.creation import zeros_like
-from ..ops.indexing import checked
+from ..ops.index_check import checked
 from ..ops.logic import cast, identity, stop_gradient, where
 from ..ops.math import exp, log, softplus
 from ..ops.movement import expand_dims

@@ -12,6 +12,7 @@ from . import (  # noqa: F401
     dynamic_slices,
     effects,
     host_calls,
+    index_check,
     indexed_slices,
     indexing,
     inverse_error,

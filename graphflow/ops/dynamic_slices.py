@@ -17,7 +17,8 @@ from ..ir.op import NEST, Op, define
 from ..ir.types import TensorType
 from ..loop import nodes as loop
 from ..sizes import Dim, is_nonnegative
-from .indexing import clamped, copy_input, nest, require_index, zeros
+from .index_check import clamped, require_index
+from .indexing import copy_input, nest, zeros
 
 __all__: list[str] = []
 

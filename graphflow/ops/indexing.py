@@ -1,8 +1,6 @@
 """Reading by index: gather, gather_nd, one_hot and embedding_lookup.
 
-What an index may be is checked by a primitive of its own, `check_index`, which passes its input
-on. So the operations that use the index cannot fail: they stay safe (clamped), can be fused, and
-can update variables in place; and the check of a gather also serves the scatter of its gradient.
+Every index is checked first, see index_check.py, and clamped where it is used.
 """
 
 from __future__ import annotations
@@ -12,23 +10,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..dtypes import as_dtype, float32, int32, int64
-from ..errors import OutOfRangeError, TypeRuleError
+from ..errors import TypeRuleError
 from ..ir.node import Node, Tensor
 from ..ir.op import Op, define, find
 from ..ir.types import TensorType
 from ..loop import nodes as loop
 from ..sizes import Dim, Size, product
-from .convert import as_size, constant_value, convert, convert_all, known_axis, reject
+from .convert import as_size, convert, convert_all, known_axis, reject
+from .index_check import checked, clamped, require_index, require_index_tensor
 from .indexed_slices import IndexedSlices
 
 __all__ = ["batch_gather", "embedding_lookup", "gather", "gather_nd", "one_hot"]
-
-OUTSIDE = "index {0} is outside [0, {1})"
-
-
-def require_index(type_: TensorType, what: str = "the indices are") -> None:
-    if type_.dtype not in (int32, int64):
-        raise TypeRuleError(f"{what} {type_.dtype}; they must be int32 or int64")
 
 
 def zeros(dtype, shape: Sequence[Dim]) -> Tensor:
@@ -43,18 +35,6 @@ def transposed(x: Tensor, permutation: Sequence[int], name: str | None = None) -
     if list(permutation) == list(range(len(permutation))):
         return x
     return find("transpose")(x, perm=tuple(permutation), name=name)
-
-
-def in_range(position: loop.Expr, size: Dim) -> loop.Expr:
-    """0 <= position < size."""
-    low = loop.apply("ge", position, loop.ZERO)
-    return loop.apply("and", low, loop.apply("lt", position, loop.index(size)))
-
-
-def clamped(position: loop.Expr, size: Dim) -> loop.Expr:
-    """The nearest position inside [0, size)."""
-    last = loop.sub(loop.index(size), loop.ONE)
-    return loop.apply("maximum", loop.apply("minimum", position, last), loop.ZERO)
 
 
 def copy_input(node: Node, context) -> loop.Stmt:
@@ -76,87 +56,6 @@ def nest(
         statements = (loop.For(variable, loop.index(dim), kind, statements),)
         kind = loop.SERIAL
     return statements
-
-
-# -- the check ----------------------------------------------------------------------------------
-
-
-def _infer_check(types, attrs, sizes):
-    """Indices of any shape; `limits` has one size, or with `nd` one for each component."""
-    (indices,) = types
-    require_index(indices)
-    if attrs["nd"] and (not indices.shape or indices.shape[-1] != len(attrs["limits"])):
-        raise TypeRuleError(f"{len(attrs['limits'])} limits do not fit indices {indices}")
-    return [indices]
-
-
-def _reference_check(arrays, attrs, node):
-    (indices,) = arrays
-    limits = attrs["limits"] if attrs["nd"] else attrs["limits"][0]
-    limits = np.broadcast_to(np.asarray(limits, np.int64), indices.shape)
-    wrong = (indices < 0) | (indices >= limits)
-    if wrong.any():
-        first = tuple(np.argwhere(wrong)[0])
-        message = OUTSIDE.format(int(indices[first]), int(limits[first]))
-        raise OutOfRangeError(f"{attrs['what']}: {message}")
-    return [indices]
-
-
-def _lower_check(node: Node, index, context, output):
-    limits = [loop.index(limit) for limit in node.attrs.limits]
-    limit = limits[-1]
-    for component in range(len(limits) - 2, -1, -1):
-        here = loop.apply("eq", index[-1], loop.Const(component))
-        limit = loop.select(here, limits[component], limit)
-    raw = context.let(context.read(0, index))
-    position = loop.cast(raw, int64)
-    low = loop.apply("ge", position, loop.ZERO)
-    inside = loop.apply("and", low, loop.apply("lt", position, limit))
-    message = f"{node.attrs.what}: {OUTSIDE}"
-    context.check(inside, message, position, limit, error="OutOfRangeError")
-    return raw
-
-
-check_index = define(
-    Op(
-        name="check_index",
-        infer=_infer_check,
-        reference=_reference_check,
-        vjp=lambda node, gradients: [None],
-        lower=_lower_check,
-        fallible=True,
-    )
-)
-
-
-def is_checked(indices: Tensor, limits: Sequence[Dim], nd: bool = False) -> bool:
-    """Whether `indices` were checked against these limits before."""
-    node = indices.node
-    while node.op.name == "reshape" and not nd:
-        node = node.inputs[0].node
-    return node.op is check_index and (node.attrs.limits, node.attrs.nd) == (tuple(limits), nd)
-
-
-def checked(indices: Tensor, limits: Dim | Sequence[Dim], what: str, nd: bool = False) -> Tensor:
-    """`indices`, which fail the run (or, if constant, the definition) where one is not inside.
-
-    Indices that were checked against the same limits before are returned as they are.
-    """
-    limits = tuple(limits) if isinstance(limits, (tuple, list)) else (limits,)
-    if is_checked(indices, limits, nd):
-        return indices
-    known = constant_value(indices)
-    if known is not None and not any(isinstance(limit, Size) for limit in limits):
-        known = np.asarray(known)
-        bounds = np.asarray(limits if nd else limits[0], np.int64)
-        bounds = np.broadcast_to(bounds, known.shape)
-        wrong = (known < 0) | (known >= bounds)
-        if wrong.any():
-            first = tuple(np.argwhere(wrong)[0])
-            message = OUTSIDE.format(int(known[first]), int(bounds[first]))
-            reject(what, message, OutOfRangeError)
-        return indices
-    return check_index(indices, limits=limits, what=what, nd=nd)
 
 
 # -- gather -------------------------------------------------------------------------------------
@@ -277,15 +176,10 @@ def gather(
     require_ranks(params, indices, "gather")
     batch = batch_dims + indices.rank if batch_dims < 0 else batch_dims
     axis = known_axis(batch if axis is None else axis, params.rank, "gather")
-    _index_tensor(indices, "gather")
+    require_index_tensor(indices, "gather")
     indices = checked(indices, params.dims[axis], "gather")
     attrs = {"batch_dims": batch} if batch else {}
     return gather_op(params, indices, axis=axis, name=name, **attrs)
-
-
-def _index_tensor(indices: Tensor, what: str) -> None:
-    if indices.dtype not in (int32, int64):
-        reject(what, f"the indices {indices.name} are {indices.dtype}; they must be int32 or int64")
 
 
 def require_ranks(params: Tensor, indices: Tensor, what: str) -> None:
@@ -327,6 +221,14 @@ def index_depth(indices: TensorType, params: TensorType) -> int:
             f"rank of {params}"
         )
     return depth
+
+
+def known_depth(indices: Tensor, params: Tensor, what: str) -> int:
+    """As `index_depth`; errors name the user's line."""
+    try:
+        return index_depth(indices.tensor_type, params.tensor_type)
+    except TypeRuleError as error:
+        reject(what, str(error))
 
 
 def _reference_gather_nd(arrays, attrs, node):
@@ -379,7 +281,7 @@ def gather_nd(params, indices, name: str | None = None, batch_dims: int = 0) -> 
     """
     params, indices = convert(params), convert(indices)
     require_ranks(params, indices, "gather_nd")
-    _index_tensor(indices, "gather_nd")
+    require_index_tensor(indices, "gather_nd")
     if batch_dims:
         if not 0 <= batch_dims < indices.rank:
             reject(
@@ -395,7 +297,7 @@ def gather_nd(params, indices, name: str | None = None, batch_dims: int = 0) -> 
             target = (*indices.dims[:-1], 1)
             parts.append(find("broadcast_to")(reshaped(number, shape), shape=target))
         indices = find("concat")(*parts, indices, axis=indices.rank - 1)
-    depth = index_depth(indices.tensor_type, params.tensor_type)
+    depth = known_depth(indices, params, "gather_nd")
     if depth:
         indices = checked(indices, params.dims[:depth], "gather_nd", nd=True)
     return gather_nd_op(params, indices, name=name)
@@ -458,7 +360,7 @@ def embedding_lookup(
     if not tables:
         reject("embedding_lookup", "params is empty")
     ids = convert(ids, what="embedding_lookup")
-    _index_tensor(ids, "embedding_lookup")
+    require_index_tensor(ids, "embedding_lookup")
     if len(tables) == 1:
         rows = gather(tables[0], ids, name=name or "embedding_lookup")
     else:

@@ -17,16 +17,14 @@ from ..ir.types import TensorType, same_shape
 from ..loop import nodes as loop
 from ..sizes import Dim, Size, product
 from .convert import as_size, as_sizes, constant_value, convert, reject
+from .index_check import checked, in_range, is_checked, require_index, require_index_tensor
 from .indexing import (
-    checked,
     copy_input,
     gather_nd_op,
     gather_op,
-    in_range,
     index_depth,
-    is_checked,
+    known_depth,
     nest,
-    require_index,
     require_ranks,
     reshaped,
     zeros,
@@ -267,8 +265,8 @@ def _scatter_nd(mode: str, what: str, tensor, indices, updates, name: str | None
     tensor, indices = convert(tensor, what=what), convert(indices, what=what)
     require_ranks(tensor, indices, what)
     updates = convert(updates, tensor.dtype, what=what)
-    require_index(indices.tensor_type, f"{what}: the indices {indices.name} are")
-    depth = index_depth(indices.tensor_type, tensor.tensor_type)
+    require_index_tensor(indices, what)
+    depth = known_depth(indices, tensor, what)
     if depth:
         indices = checked(indices, tensor.dims[:depth], what, nd=True)
     return scatter(tensor, indices, updates, mode=mode, nd=True, name=name or what)
@@ -315,7 +313,7 @@ def invert_permutation(x, name: str | None = None) -> Tensor:
     x = convert(x, what="invert_permutation")
     if x.rank != 1:
         reject("invert_permutation", f"{x.name} is {x.tensor_type}, not a vector")
-    require_index(x.tensor_type, f"invert_permutation: {x.name} is")
+    require_index_tensor(x, "invert_permutation")
     places = checked(x, x.dims[0], "invert_permutation")
     numbers = find("iota")(dtype=x.dtype, size=x.dims[0])
     start = zeros(x.dtype, x.dims)
@@ -329,7 +327,7 @@ def _segments(mode: str, what: str, data, segment_ids, num_segments, name=None) 
     """Combines the slices of `data` that have the same id; empty segments are neutral."""
     data, ids = convert(data, what=what), convert(segment_ids, what=what)
     require_ranks(data, ids, what)
-    require_index(ids.tensor_type, f"{what}: the segment ids {ids.name} are")
+    require_index_tensor(ids, what)
     count: Dim = as_size(num_segments, what)
     # Negative ids are left out, as in TensorFlow; too large ones are an error.
     known = constant_value(ids)

@@ -173,7 +173,7 @@ def slice(input_, begin, size, name=None) -> Tensor:  # noqa: A001
     if _depends_on_data(begin):
         if any(isinstance(count, int) and count < 0 for count in wanted):
             reject("slice", "a size of -1 needs a begin that does not depend on data")
-        from .indexing import checked
+        from .index_check import checked
         from .joining import unstack
 
         starts = convert(begin, what="slice")

@@ -18,7 +18,8 @@ from ..ir.types import TensorType
 from ..loop import nodes as loop
 from ..sizes import Size, is_nonnegative
 from .convert import as_size, convert, known_axis, reject
-from .indexing import checked, clamped, gather_op, require_ranks, reshaped, transposed
+from .index_check import checked, clamped
+from .indexing import gather_op, require_ranks, reshaped, transposed
 
 __all__ = ["argsort", "in_top_k", "sort", "top_k"]
 

@@ -19,7 +19,7 @@ from ..ir.op import STATE, Op, define, find
 from ..ir.types import SizeRules, TensorType, same_shape
 from ..ir.variable import VariableHandle
 from .convert import convert
-from .indexing import checked
+from .index_check import checked
 
 __all__ = [
     "assign",
