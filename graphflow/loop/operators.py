@@ -1,7 +1,10 @@
 """What every operator of Loop expressions means, in NumPy: the oracle of code generation.
 
 Operands are NumPy scalars or arrays of one value a lane; an int64 operand may also be a Python
-integer. Results have the dtype the expression states. Integers wrap.
+integer. Results have the dtype the expression states. Nothing is undefined: integers wrap, division
+of an integer by zero gives 0 (so does its remainder), shifting by the width or more gives what
+shifting bit by bit would, and a float that no integer of the result's type can hold becomes the
+nearest one (NaN: 0).
 """
 
 from __future__ import annotations
@@ -20,6 +23,19 @@ def typed(value, dtype: DType):
     """`value` (Python or NumPy, scalar or array) in exactly `dtype`, converted as NumPy casts."""
     array = np.asarray(value)
     return array[()] if array.dtype == dtype.numpy else array.astype(dtype.numpy)[()]
+
+
+def cast(value, dtype: DType, source: DType):
+    """`value` of dtype `source` converted, out-of-range floats to the nearest integer."""
+    value = np.asarray(typed(value, source))
+    if not (source.is_floating and dtype.is_integer):
+        return typed(value, dtype)
+    whole = np.trunc(np.where(np.isnan(value), 0, value)).astype(np.float64)
+    low, high = int(dtype.min), int(dtype.max)
+    inside = (whole > low) & (whole < high)
+    result = np.where(inside, whole, 0).astype(dtype.numpy)
+    result = np.where(whole >= high, dtype.max, result)
+    return typed(np.where(whole <= low, dtype.min, result), dtype)
 
 
 def bitcast(value, dtype: DType):
@@ -67,9 +83,10 @@ def _digamma(x: float) -> float:
 
 def _integer_division(function: Callable) -> Callable:
     def run(a, b):
-        if np.any(np.equal(b, 0)):
-            raise ZeroDivisionError("an integer was divided by zero")
-        return function(a, b)
+        by_zero = np.equal(b, 0)
+        return np.where(
+            by_zero, 0, function(a, np.where(by_zero, 1, b).astype(np.asarray(b).dtype))
+        )
 
     return run
 
@@ -172,7 +189,7 @@ _ROUNDING = ("floor", "ceil", "round", "trunc")
 def function(op: str, dtype: DType, operand: DType) -> Callable:
     """The function that computes `op` on operands of dtype `operand`, giving `dtype`."""
     if op == "cast":
-        return lambda x: typed(x, dtype)
+        return lambda x: cast(x, dtype, operand)
     if op == "bitcast":
         return lambda x: bitcast(typed(x, operand), dtype)
     integral = operand.is_integer
