@@ -265,7 +265,10 @@ class _Planner:
                 shapes[key] = (key.name, key.dtype, (key.size,), place)
             else:
                 storage = self.describe(key)
-                shapes[key] = (self._name(key), storage.dtype, storage.shape, place)
+                shape = storage.shape
+                if place.place == STATE_OUT:
+                    shape = list(self.states.values())[place.index]["shape"]
+                shapes[key] = (self._name(key), storage.dtype, shape, place)
         order = {FEED: 0, CONSTANT: 1, STATE_IN: 2, STATE_OUT: 3, OUTPUT: 4, ARENA: 5}
         keys = sorted(
             shapes, key=lambda k: (order[shapes[k][3].place], shapes[k][3].index)

@@ -92,18 +92,24 @@ def root(tensor: Tensor) -> Tensor:
 
 
 def reduction_form(tensor: Tensor) -> str:
-    """rows, columns, full, or reduce (anything else), by where the reduced dimensions stand."""
+    """rows, columns, full, or reduce (anything else), by where the reduced dimensions stand;
+    pointwise where they all have size 1."""
     source = tensor.node.inputs[0]
     axes = set(tensor.node.attrs["axes"])
     labels = [k in axes for k, dim in enumerate(source.dims) if dim != 1]
     if not any(labels):
-        return ROWS  # rows of one element
+        return POINTWISE
     if all(labels):
         return FULL
     changes = sum(a != b for a, b in zip(labels, labels[1:], strict=False))
     if changes == 1:
         return ROWS if labels[-1] else COLUMNS
     return REDUCTION
+
+
+def is_reduction(tensor: Tensor) -> bool:
+    """Whether a tensor combines elements of its input (over more than dimensions of size 1)."""
+    return tensor.node.op.kind == REDUCE and reduction_form(tensor) != POINTWISE
 
 
 class _Fuser:
@@ -256,8 +262,11 @@ class _Fuser:
                 for tensor in node.outputs:
                     if tensor not in self.inlined:
                         self._place_pointwise(tensor)
-            elif kind == REDUCE and len(node.outputs) == 1 and "axes" in node.attrs:
-                self._place_reduction(node.outputs[0])
+            elif kind == REDUCE:
+                if reduction_form(node.outputs[0]) == POINTWISE:
+                    self._place_pointwise(node.outputs[0])
+                else:
+                    self._place_reduction(node.outputs[0])
             else:
                 self._place_alone(node)
         return self._finish()
@@ -466,8 +475,8 @@ class _Fuser:
         for tensor in cluster.members:
             for read, how in self.deps[tensor].items():
                 if self.cluster_of.get(read) is other:
-                    want = SAME if cluster.level[tensor] != ROW or tensor.node.op.kind == REDUCE \
-                        else None  # fmt: skip
+                    of_row = cluster.level[tensor] == ROW and not is_reduction(tensor)
+                    want = None if of_row else SAME
                     if how != want and not (how == SCALAR and cluster.count == 1):
                         return False
         self.alive[number] = False

@@ -311,7 +311,8 @@ class IndexMath:
         low, high = self.bounds(form)
         if low is None or not is_nonnegative(low):
             return None
-        return ceildiv(high + 1, d) - 1
+        exact = exact_quotient(high + 1, d)
+        return (ceildiv(high + 1, d) if exact is None else exact) - 1
 
 
 def estimate(dim: Dim, unknown: int = 128) -> int:

@@ -21,7 +21,6 @@ from typing import Any
 
 from ..errors import InternalError
 from ..ir.node import Node, Tensor
-from ..ir.op import REDUCE
 from ..loop import nodes as loop
 from ..loop.nodes import PARALLEL, SERIAL, VECTOR, Const, Expr, Load
 from ..sizes import Dim, Size, ceildiv, exact_quotient, multiply, product
@@ -40,6 +39,7 @@ from .fuse import (
     ROWS,
     Cluster,
     Fusion,
+    is_reduction,
 )  # fmt: skip
 from .index_math import Form, estimate
 from .lower_context import ElementContext, KernelBuilder, NestContext
@@ -160,8 +160,8 @@ def row_length(fusion: Fusion, cluster: Cluster) -> Dim | None:
 def _last_dimension(cluster: Cluster) -> Dim:
     shapes = []
     for tensor in cluster.members:
-        source = tensor.node.inputs[0] if tensor.node.op.kind == REDUCE else tensor
-        if cluster.level[tensor] == ELEMENT or tensor.node.op.kind == REDUCE:
+        source = tensor.node.inputs[0] if is_reduction(tensor) else tensor
+        if cluster.level[tensor] == ELEMENT or is_reduction(tensor):
             shapes.append([dim for dim in source.dims if dim != 1])
     best = max(shapes, key=len, default=[])
     return best[-1] if best else 1
@@ -228,7 +228,7 @@ def _rows(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> None:
     phase = phases(lowering.fusion, cluster)
     math = builder.math
     inside = {t for t in cluster.members if cluster.level[t] == ELEMENT}
-    reductions = [t for t in cluster.members if t.node.op.kind == REDUCE]
+    reductions = [t for t in cluster.members if is_reduction(t)]
     with outer(builder, rows, work(cluster) * estimate(length)) as p:
         start = math.scale(p, length)
         for number in range(1 + max(phase.values())):
@@ -271,7 +271,7 @@ def phases(fusion: Fusion, cluster: Cluster) -> dict[Tensor, int]:
     found: dict[Tensor, int] = {}
     for tensor in cluster.members:
         needs = [found[t] for t in fusion.reads[tensor] if t in found]
-        found[tensor] = max(needs, default=0) + (tensor.node.op.kind == REDUCE)
+        found[tensor] = max(needs, default=0) + is_reduction(tensor)
     return found
 
 
@@ -294,7 +294,7 @@ def _columns(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> No
     rows = exact_quotient(cluster.count, columns)
     if rows is None:
         raise InternalError(f"columns of unequal length in {cluster!r}")
-    sums = [t for t in cluster.members if t.node.op.kind == REDUCE]
+    sums = [t for t in cluster.members if is_reduction(t)]
     others = element_members(cluster)
     math = builder.math
     step = max(1, chunk_size(work(cluster)) // max(1, estimate(columns)))
@@ -339,7 +339,7 @@ def _columns(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> No
 
 def _full(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> None:
     """One value of all elements: in chunks, whose partial results are combined in order."""
-    sums = [t for t in cluster.members if t.node.op.kind == REDUCE]
+    sums = [t for t in cluster.members if is_reduction(t)]
     others = element_members(cluster)
     math = builder.math
     cost = work(cluster)

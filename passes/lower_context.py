@@ -17,11 +17,12 @@ from typing import Any
 from ..dtypes import DType, int64
 from ..errors import InternalError
 from ..ir.node import Node, Tensor
-from ..ir.op import EFFECT, POINTWISE, VIEW
+from ..ir.op import EFFECT, POINTWISE, REDUCE, VIEW
 from ..loop import nodes as loop
 from ..loop.nodes import Buffer, Check, Const, Expr, For, Let, Load, Local, SizeOf, Stmt, Var
 from ..plan import Site
 from ..sizes import Dim, product
+from .fuse import is_reduction
 from .index_math import Form, IndexMath
 
 
@@ -262,7 +263,9 @@ class KernelBuilder:
                 tensor = node.inputs[0]
                 index = self.math.split(position, tensor.dims)
                 continue
-            if node.op.kind != POINTWISE:
+            if node.op.kind == REDUCE and not is_reduction(tensor):
+                index = self.math.split(position, node.inputs[0].dims)
+            elif node.op.kind != POINTWISE:
                 raise InternalError(f"lowering: no value for {tensor!r} at this point")
             value = self.compute(tensor, index)
             break
@@ -270,7 +273,7 @@ class KernelBuilder:
         return value
 
     def compute(self, tensor: Tensor, index: tuple[Form, ...]) -> Expr:
-        """Lowers the element of a POINTWISE node's output."""
+        """Lowers the element of a node's output; for REDUCE, of its input, by the input's index."""
         node = tensor.node
         context = ElementContext(self, node)
         exprs = tuple(self.math.expr(part) for part in index)

@@ -48,7 +48,11 @@ def lower_contraction(lowering: Lowering, builder: KernelBuilder, cluster: Clust
 
     def epilogue(batch: Expr, m: Expr, n: Expr, value: Expr) -> list[Stmt]:
         with builder.captured() as block:
-            position = math.linear(builder.forms((batch, m, n)), sizes)
+            index = [
+                math.constant(0) if size == 1 else form
+                for size, form in zip(sizes, builder.forms((batch, m, n)), strict=True)
+            ]
+            position = math.linear(index, sizes)
             builder.remember(result, position, value)
             compute(builder, cluster, [result, *others], position)
         return block
