@@ -148,3 +148,13 @@ case("shape-int64", lambda x: shapes.shape(x, out_type="int64"), (F, (5, 7)),
      expected=lambda x: np.array(x.shape, np.int64), differentiable=False)  # fmt: skip
 case("size", shapes.size, (F, (5, 7)), expected=lambda x: np.int32(35), differentiable=False)
 case("rank", shapes.rank, (F, (5, 7)), expected=lambda x: np.int32(2), differentiable=False)
+
+case("sequence_mask", lambda n: creation.sequence_mask(n, 5), np.array([[1, 0], [5, 3]], np.int32),
+     expected=lambda n: np.arange(5) < n[..., None])  # fmt: skip
+case("sequence_mask-float", lambda n: creation.sequence_mask(n, 4, "float32"),
+     np.array([2, 9, 0], np.int64),
+     expected=lambda n: (np.arange(4) < n[..., None]).astype(np.float32))  # fmt: skip
+for _indexing in ("xy", "ij"):
+    case(f"meshgrid-{_indexing}", lambda a, b, i=_indexing: creation.meshgrid(a, b, indexing=i),
+         (F, (3,)), (F, (4,)),
+         expected=lambda a, b, i=_indexing: np.meshgrid(a, b, indexing=i))  # fmt: skip

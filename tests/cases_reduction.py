@@ -95,6 +95,11 @@ case("reduce_std", lambda x: reduction.reduce_std(x, 0), (F, (12, 3)),
      expected=lambda x: np.std(x, 0), tolerance=REDUCTION)  # fmt: skip
 case("reduce_euclidean_norm", reduction.reduce_euclidean_norm, (F, (4, 5)),
      expected=lambda x: np.sqrt(np.sum(x * x)), tolerance=REDUCTION)  # fmt: skip
+for _ord, _label in ((2, "2"), (1, "1"), (np.inf, "inf"), (3, "3"), ("euclidean", "all")):
+    _axis = None if _label == "all" else 1
+    case(f"norm-{_label}", lambda x, o=_ord, a=_axis: reduction.norm(x, o, a), (F, (4, 5)),
+         expected=lambda x, o=_ord, a=_axis: np.linalg.norm(x, None if o == "euclidean" else o, a),
+         tolerance=REDUCTION)  # fmt: skip
 case("moments", lambda x: reduction.moments(x, [0]), (F, (16, 5)),
      expected=lambda x: [np.mean(x, 0), np.var(x, 0)], tolerance=REDUCTION)  # fmt: skip
 case("l2_loss", reduction.l2_loss, (F, (16, 5)),

@@ -34,6 +34,7 @@ __all__ = [
     "multiply",
     "pow",
     "realdiv",
+    "scalar_mul",
     "square",
     "squared_difference",
     "subtract",
@@ -286,6 +287,14 @@ def subtract(x, y, name=None) -> Tensor:
 def multiply(x, y, name=None) -> Tensor:
     """x * y, elementwise."""
     return mul_op(*convert_pair(x, y, "multiply"), name=name)
+
+
+def scalar_mul(scalar, x, name=None) -> Tensor:
+    """A number times a tensor."""
+    factor, tensor = convert_pair(scalar, x, "scalar_mul")
+    if factor.rank not in (0, None):
+        reject("scalar_mul", f"a scalar is needed, got {factor.tensor_type}")
+    return mul_op(factor, tensor, name=name)
 
 
 # What integers become before a true division, as in TensorFlow 1.

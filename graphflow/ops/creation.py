@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from .. import sizes
-from ..dtypes import DType, as_dtype, float32, int64
+from ..dtypes import DType, as_dtype, bool_, float32, int64
 from ..errors import TypeRuleError
 from ..ir.node import FrozenArray, Tensor
 from ..ir.op import LEAF, Op, define, find
@@ -32,11 +32,13 @@ __all__ = [
     "fill",
     "linspace",
     "lin_space",
+    "meshgrid",
     "ones",
     "ones_like",
     "placeholder",
     "placeholder_with_default",
     "range",
+    "sequence_mask",
     "zeros",
     "zeros_like",
 ]
@@ -336,3 +338,46 @@ def eye(num_rows, num_columns=None, batch_shape=None, dtype=float32, name=None) 
         return find("cast")(diagonal, dtype=as_dtype(dtype), name=name or "eye")
     matrix = find("cast")(diagonal, dtype=as_dtype(dtype))
     return find("broadcast_to")(matrix, shape=(*batch, rows, columns), name=name or "eye")
+
+
+def sequence_mask(lengths, maxlen=None, dtype=bool_, name=None) -> Tensor:
+    """[..., maxlen]: whether position j is below lengths[...], as `dtype`.
+
+    `maxlen` is a number or a symbolic size; it is needed unless the lengths are constant.
+    """
+    counts = convert(lengths, what="sequence_mask")
+    if not counts.dtype.is_integer or counts.dims is None:
+        reject("sequence_mask", f"lengths are integers of known rank, got {counts.tensor_type}")
+    if maxlen is None:
+        known = constant_value(counts)
+        if known is None:
+            reject("sequence_mask", "maxlen is needed: the longest length depends on data")
+        maxlen = int(known.max()) if known.size else 0
+    positions = iota(dtype=counts.dtype, size=as_size(maxlen, "sequence_mask"))
+    column = find("reshape")(counts, shape=(*counts.dims, 1))
+    wanted = as_dtype(dtype)
+    if wanted is bool_:
+        return find("less")(positions, column, name=name or "sequence_mask")
+    return find("cast")(find("less")(positions, column), dtype=wanted, name=name or "sequence_mask")
+
+
+def meshgrid(*args, indexing="xy", name="meshgrid") -> list[Tensor]:
+    """Vectors spread over a grid, one result for each: with indexing "ij" vector k varies along
+    axis k; with "xy" the first two are exchanged."""
+    if indexing not in ("xy", "ij"):
+        reject("meshgrid", f"indexing is 'xy' or 'ij', not {indexing!r}")
+    vectors = [convert(vector, what="meshgrid") for vector in args]
+    if any(vector.rank not in (0, 1) for vector in vectors):
+        reject("meshgrid", "every argument is a vector")
+    axes = list(builtins.range(len(vectors)))
+    if indexing == "xy" and len(axes) > 1:
+        axes[:2] = [1, 0]
+    dims: list[Dim] = [1] * len(vectors)
+    for vector, axis in zip(vectors, axes, strict=True):
+        dims[axis] = sizes.product(vector.dims)
+    result = []
+    for vector, axis in zip(vectors, axes, strict=True):
+        shape = tuple(dims[axis] if i == axis else 1 for i in builtins.range(len(dims)))
+        lying = find("reshape")(vector, shape=shape)
+        result.append(find("broadcast_to")(lying, shape=tuple(dims), name=name))
+    return result

@@ -17,10 +17,10 @@ from ..ir.op import REDUCE, Op, define
 from ..ir.types import TensorType, is_static
 from ..loop import nodes as loop
 from ..sizes import Dim
-from .arithmetic import add_op, div_op, maximum_op, mul_op, sub_op
+from .arithmetic import add_op, div_op, maximum_op, mul_op, pow_op, sub_op
 from .convert import convert, known_axes, reject
 from .logic import cast, cast_op, compare_ops, is_finite_op, not_equal, select_op, stop_gradient_op
-from .math import exp_op, log_op, rsqrt_op, sqrt_op
+from .math import abs_op, exp_op, log_op, rsqrt_op, sqrt_op
 from .movement import broadcast_like, reshape_op
 from .shapes import size_op
 
@@ -29,6 +29,7 @@ __all__ = [
     "l2_loss",
     "l2_normalize",
     "moments",
+    "norm",
     "reduce_all",
     "reduce_any",
     "reduce_euclidean_norm",
@@ -364,6 +365,36 @@ def reduce_euclidean_norm(input_tensor, axis=None, keepdims=None, name=None) -> 
     x, axes, keep = _arguments("reduce_euclidean_norm", input_tensor, axis, keepdims)
     total = reduce_tensor(mul_op(x, x), "sum", axes, keep)
     return sqrt_op(total, name=name or "reduce_euclidean_norm")
+
+
+def norm(
+    tensor,
+    ord="euclidean",
+    axis=None,
+    keepdims=None,
+    name=None,
+    keep_dims=None,  # noqa: A002
+) -> Tensor:
+    """The vector norm over `axis` (an int, a pair, or None for all elements): `ord` is euclidean
+    (or 2), 1, infinity, or any positive number p for sum(|x|^p)^(1/p).
+
+    Over a pair of axes only euclidean, the Frobenius norm, is defined here.
+    """
+    x, axes, keep = _arguments("norm", tensor, axis, keepdims, None, keep_dims)
+    pair = isinstance(axis, (list, tuple)) and len(axis) == 2
+    if ord in ("euclidean", "fro") or (ord == 2 and not pair):
+        total = reduce_tensor(mul_op(x, x), "sum", axes, keep)
+        return sqrt_op(total, name=name or "norm")
+    if pair or not isinstance(ord, (int, float)) or ord <= 0:
+        reject("norm", f"ord {ord!r} is not defined; euclidean, 1, 2, p > 0 and infinity are")
+    size = abs_op(x)
+    if ord == float("inf"):
+        return reduce_tensor(size, "max", axes, keep, name or "norm")
+    if ord == 1:
+        return reduce_tensor(size, "sum", axes, keep, name or "norm")
+    power = convert(float(ord), x.dtype)
+    total = reduce_tensor(pow_op(size, power), "sum", axes, keep)
+    return pow_op(total, convert(1.0 / ord, x.dtype), name=name or "norm")
 
 
 def reduce_logsumexp(
