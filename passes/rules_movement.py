@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter, deque
 
 from ..ir.node import Node, Tensor
 from ..ir.op import find
-from ..sizes import Size, product
+from ..sizes import Dim, Size, product
 from .rules import (
     BROADCASTING,
     UNARY,
@@ -186,6 +187,35 @@ def size_known(node: Node):  # size(x[2,3]) -> 6
     axes, dims = node.attrs["axes"], node.inputs[0].dims
     total = product(dims if axes is None else [dims[axis] for axis in axes])
     return None if isinstance(total, Size) else number(total, node.attrs["dtype"])
+
+
+@rule("size")
+def size_of_feed(node: Node):  # size(exp(feed)) -> size(feed)
+    x, axes = node.inputs[0], node.attrs["axes"]
+    dims = x.dims if axes is None else tuple(x.dims[axis] for axis in axes)
+    feed = _feed_with(x, dims)
+    if feed is None or feed is x:
+        return None
+    free = list(range(len(feed.dims)))
+    found = []
+    for dim in dims:
+        found.append(next(axis for axis in free if feed.dims[axis] == dim))
+        free.remove(found[-1])
+    return _("size", feed, axes=tuple(sorted(found)), dtype=node.attrs["dtype"])
+
+
+def _feed_with(x: Tensor, dims: tuple[Dim, ...]) -> Tensor | None:
+    """A feed among the nearest ancestors that has these dimensions."""
+    waiting, seen = deque([x]), {x}
+    while waiting and len(seen) < 64:
+        tensor = waiting.popleft()
+        if tensor.node.op.name == "feed" and not Counter(dims) - Counter(tensor.dims):
+            return tensor
+        for other in tensor.node.inputs:
+            if other not in seen:
+                seen.add(other)
+                waiting.append(other)
+    return None
 
 
 @rule("shape")
