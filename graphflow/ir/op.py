@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .node import Node, Tensor
-    from .types import SizeRules, TensorType
+    from .types import TensorType
 
 # How an operation becomes loops:
 LEAF = "leaf"  # constant, placeholder, state: no kernel of its own
@@ -63,9 +63,7 @@ class Op:
 
     name: str
     kind: str = POINTWISE
-    infer: Callable[[Sequence[TensorType], Mapping[str, Any], SizeRules], Sequence[TensorType]] = (
-        None  # type: ignore[assignment]
-    )
+    infer: Callable[..., Sequence[TensorType]] = None  # type: ignore[assignment]
     reference: Callable[..., Sequence[np.ndarray]] | None = None
     vjp: Callable[[Node, Sequence[Tensor | None]], Sequence[Any]] | None = None
     lower: Callable[..., Any] | None = None

@@ -91,10 +91,10 @@ def _vjp_contract(node: Node, gradients):
     a, b = node.inputs
     gradient = gradients[0]
     (batch_a, batch_b), (sum_a, sum_b) = node.attrs.batch, node.attrs.contracting
-    free_a, free_b = _free(a.rank, batch_a, sum_a), _free(b.rank, batch_b, sum_b)
+    free_a, free_b = _free(len(a.dims), batch_a, sum_a), _free(len(b.dims), batch_b, sum_b)
     # Labels: batch and contracting dimensions by their pair, free ones by side and axis.
-    names_a: list[Label] = [("a", axis) for axis in range(a.rank)]
-    names_b: list[Label] = [("b", axis) for axis in range(b.rank)]
+    names_a: list[Label] = [("a", axis) for axis in range(len(a.dims))]
+    names_b: list[Label] = [("b", axis) for axis in range(len(b.dims))]
     for kind, pairs in (("batch", (batch_a, batch_b)), ("sum", (sum_a, sum_b))):
         for number, (x, y) in enumerate(zip(*pairs, strict=True)):
             names_a[x] = names_b[y] = (kind, number)
@@ -293,8 +293,8 @@ def tensordot(a, b, axes, name: str | None = None) -> Tensor:
         right = [known_axis(x, b.rank, "tensordot") for x in np.atleast_1d(second)]
         if len(left) != len(right) or len({*left}) != len(left) or len({*right}) != len(right):
             reject("tensordot", f"axes={axes!r} do not pair distinct dimensions")
-    names_a: list[Label] = [("a", axis) for axis in range(a.rank)]
-    names_b: list[Label] = [("b", axis) for axis in range(b.rank)]
+    names_a: list[Label] = [("a", axis) for axis in range(len(a.dims))]
+    names_b: list[Label] = [("b", axis) for axis in range(len(b.dims))]
     for number, (x, y) in enumerate(zip(left, right, strict=True)):
         names_a[x] = names_b[y] = number
     out = [label for label in (*names_a, *names_b) if isinstance(label, tuple)]
@@ -319,7 +319,7 @@ def _parse_equation(equation: str, inputs: Sequence[Tensor]):
     for term, x in zip(terms, inputs, strict=True):
         labels = _term_labels(term, equation)
         _known_rank(x, 0, "einsum")
-        hidden = x.rank - (len(labels) - 1) if "..." in labels else 0
+        hidden = len(x.dims) - (len(labels) - 1) if "..." in labels else 0
         if hidden < 0 or ("..." not in labels and len(labels) != x.rank):
             reject(
                 "einsum", f"the term {term!r} of {equation!r} does not fit {x.name} {x.tensor_type}"
@@ -376,8 +376,10 @@ def _diagonal(x: Tensor, names: list[Label]) -> tuple[Tensor, list[Label]]:
                     f"{x.dims[second]} of {x.name}",
                 )
             positions = find("iota")(dtype=int64, size=x.dims[first])
-            row = reshaped(positions, [x.dims[n] if n == first else 1 for n in range(x.rank)])
-            column = reshaped(positions, [x.dims[n] if n == second else 1 for n in range(x.rank)])
+            row, column = (
+                reshaped(positions, [d if n == place else 1 for n, d in enumerate(x.dims)])
+                for place in (first, second)
+            )
             zero = convert(0, x.dtype)
             kept = find("select")(find("equal")(row, column), x, zero)
             x = _sum(kept, [second])

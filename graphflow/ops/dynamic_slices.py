@@ -45,7 +45,7 @@ def _infer_dynamic_slice(types, attrs, sizes):
 
 
 def _check_box(operand: TensorType, size: Sequence[Dim]) -> None:
-    for dim, part in zip(operand.shape, size, strict=True):
+    for dim, part in zip(operand.shape or (), size, strict=True):
         difference = dim - part
         if isinstance(difference, int) and difference < 0:
             raise TypeRuleError(f"a box of shape {list(size)} does not fit into {operand}")

@@ -108,13 +108,13 @@ def checked(indices: Tensor, limits: Dim | Sequence[Dim], what: str, nd: bool = 
 
     Indices that were checked against the same limits before are returned as they are.
     """
-    limits = tuple(limits) if isinstance(limits, (tuple, list)) else (limits,)
-    if is_checked(indices, limits, nd):
+    sizes = (limits,) if isinstance(limits, (int, Size)) else tuple(limits)
+    if is_checked(indices, sizes, nd):
         return indices
     known = constant_value(indices)
-    if known is not None and not any(isinstance(limit, Size) for limit in limits):
+    if known is not None and not any(isinstance(limit, Size) for limit in sizes):
         known = np.asarray(known)
-        bounds = np.asarray(limits if nd else limits[0], np.int64)
+        bounds = np.asarray(sizes if nd else sizes[0], np.int64)
         bounds = np.broadcast_to(bounds, known.shape)
         wrong = (known < 0) | (known >= bounds)
         if wrong.any():
@@ -122,4 +122,4 @@ def checked(indices: Tensor, limits: Dim | Sequence[Dim], what: str, nd: bool = 
             message = OUTSIDE.format(int(known[first]), int(bounds[first]))
             reject(what, message, OutOfRangeError)
         return indices
-    return check_index(indices, limits=limits, what=what, nd=nd)
+    return check_index(indices, limits=sizes, what=what, nd=nd)

@@ -94,7 +94,8 @@ def _reference_gather(arrays, attrs, node):
     rows = np.clip(indices, 0, size - 1)
     moved = np.moveaxis(params, axis, batch)
     grids = np.ogrid[tuple(slice(n) for n in indices.shape)][:batch] if batch else []
-    taken = moved[(*grids, rows)]
+    place = (*grids, rows)
+    taken = moved[place]
     # taken: batch, rest of the indices, params' dimensions between batch and axis, the others
     between = range(indices.ndim, indices.ndim + axis - batch)
     order = [*range(batch), *between, *range(batch, indices.ndim)]
@@ -146,7 +147,7 @@ def _vjp_gather(node: Node, gradients):
     dense = zeros(params.dtype, (product((*params.dims[:batch], size)), *rest))
     dense = find("scatter")(dense, where, rows, mode="add")
     dense = reshaped(dense, (*params.dims[:batch], size, *rest))
-    back = [*range(batch), *range(batch + 1, axis + 1), batch, *range(axis + 1, params.rank)]
+    back = [*range(batch), *range(batch + 1, axis + 1), batch, *range(axis + 1, len(params.dims))]
     return [transposed(dense, back), None]
 
 
@@ -215,7 +216,7 @@ def _infer_gather_nd(types, attrs, sizes):
 def index_depth(indices: TensorType, params: TensorType) -> int:
     """The number of components of each index: the last dimension of `indices`."""
     depth = indices.shape[-1] if indices.shape else None
-    if not isinstance(depth, int) or depth > params.rank:
+    if not isinstance(depth, int) or depth > len(params.shape or ()):
         raise TypeRuleError(
             f"the last dimension of the indices {indices} must be a known number, at most the "
             f"rank of {params}"
@@ -246,7 +247,7 @@ def _reference_gather_nd(arrays, attrs, node):
 
 def _lower_gather_nd(node: Node, index, context, output):
     params, indices = node.inputs
-    outer = indices.rank - 1
+    outer = len(indices.dims) - 1
     position = []
     for component in range(indices.dims[-1]):
         part = context.read(1, (*index[:outer], loop.Const(component)))
@@ -390,7 +391,7 @@ def _lookup_in_parts(tables: list[Tensor], ids: Tensor, strategy: str) -> Tensor
 def _clip_rows(rows: Tensor, first: int, max_norm) -> Tensor:
     """Rows (from dimension `first` on) scaled so that their norm is at most `max_norm`."""
     limit = convert(max_norm, rows.dtype, what="embedding_lookup")
-    axes = tuple(range(first, rows.rank))
+    axes = tuple(range(first, len(rows.dims)))
     squares = find("reduce")(find("mul")(rows, rows), kind="sum", axes=axes)
     norms = find("sqrt")(reshaped(squares, (*rows.dims[:first], *[1] * len(axes))))
     scale = find("div")(limit, find("maximum")(norms, limit))

@@ -181,7 +181,6 @@ def _scaled(value: Tensor, scale: Tensor, offset: Tensor, scope: str) -> Tensor:
 
 
 def _integers(shape, low: Tensor, high: Tensor, seed, scope: str) -> Tensor:
-    extent = find("maximum")(find("sub")(high, low), _scalar(0, low.dtype))
     if low.dtype is int32:
         # high - low wraps beyond 2**31, and is right as uint32: so no maximum there.
         extent = find("cast")(find("sub")(high, low), dtype=uint32)
@@ -190,7 +189,8 @@ def _integers(shape, low: Tensor, high: Tensor, seed, scope: str) -> Tensor:
         return find("add")(low, find("cast")(offset, dtype=int32), name=scope)
     extent = find("select")(find("greater")(high, low), find("sub")(high, low), _scalar(0, int64))
     words = bits(shape, seed, "random_uniform", words=2)
-    offset = _multiply_high64(*(find("cast")(word, dtype=int64) for word in words), extent)
+    upper, lower = (find("cast")(word, dtype=int64) for word in words)
+    offset = _multiply_high64(upper, lower, extent)
     return find("add")(low, offset, name=scope)
 
 

@@ -89,7 +89,7 @@ def _equal_types(a: TensorType, b: TensorType, sizes: SizeRules, what: str) -> T
     message = f"{what} is {a} on one side and {b} on the other; they must be equal"
     if a.dtype is not b.dtype:
         raise TypeRuleError(message)
-    return TensorType(a.dtype, same_shape(a.shape, b.shape, sizes, message))
+    return TensorType(a.dtype, same_shape(a.shape or (), b.shape or (), sizes, message))
 
 
 # -- call ----------------------------------------------------------------------------------------

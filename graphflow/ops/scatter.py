@@ -95,7 +95,7 @@ def _infer_scatter(types, attrs, sizes):
             raise TypeRuleError("a scalar has no rows")
     wanted = TensorType(operand.dtype, (*outer, *operand.shape[depth:]))
     message = f"the updates are {updates}; for indices {indices} of {operand} they must be {wanted}"
-    same_shape(wanted.shape, updates.shape, sizes, message)
+    same_shape(wanted.shape or (), updates.shape, sizes, message)
     return [operand]
 
 
@@ -165,13 +165,13 @@ def _rows_of(x: Tensor, node: Node) -> Tensor:
     )
     outer = indices.dims
     if nd:
-        inside, outer = find("reduce")(inside, kind="and", axes=(indices.rank - 1,)), outer[:-1]
-    inside = reshaped(inside, (*outer, *[1] * (rows.rank - len(outer))))
+        inside, outer = find("reduce")(inside, kind="and", axes=(len(outer) - 1,)), outer[:-1]
+    inside = reshaped(inside, (*outer, *[1] * (len(rows.dims) - len(outer))))
     return find("select")(inside, rows, convert(0, rows.dtype))
 
 
 def _scatter_like(node: Node, operand: Tensor, updates: Tensor, mode: str) -> Tensor:
-    attrs = {"nd": True} if node.attrs.get("nd", False) else {}
+    attrs: dict = {"nd": True} if node.attrs.get("nd", False) else {}
     return scatter(operand, node.inputs[1], updates, mode=mode, **attrs)
 
 
@@ -202,10 +202,10 @@ def _vjp_set(node: Node, g: Tensor):
     cleared = _scatter_like(node, g, zeros(updates.dtype, updates.dims), "set")
     number = find("iota")(dtype=int64, size=product(outer))
     number = reshaped(number, outer)
-    attrs = {"nd": True} if nd else {}
+    attrs: dict = {"nd": True} if nd else {}
     last = scatter(zeros(int64, operand.dims[:depth]), indices, number, mode="set", **attrs)
     survives = find("equal")(_rows_of(last, node), number)
-    survives = reshaped(survives, (*outer, *[1] * (operand.rank - depth)))
+    survives = reshaped(survives, (*outer, *[1] * (len(operand.dims) - depth)))
     rows = find("select")(survives, _rows_of(g, node), convert(0, g.dtype))
     return cleared, None, rows
 
@@ -380,7 +380,7 @@ def _segment_counts(what: str, data: Tensor, segment_ids, num_segments) -> Tenso
     ones = find("broadcast_to")(convert(1, data.dtype), shape=ids.dims)
     count = _segments("add", what, ones, ids, num_segments)
     count = find("maximum")(count, convert(1, data.dtype))
-    return reshaped(count, (count.dims[0], *[1] * (data.rank - ids.rank)))
+    return reshaped(count, (count.dims[0], *[1] * (len(data.dims) - len(ids.dims))))
 
 
 def unsorted_segment_mean(data, segment_ids, num_segments, name: str | None = None) -> Tensor:

@@ -216,7 +216,7 @@ sort_order = define(
 
 def _taken(x: Tensor, order: Tensor, name: str | None = None) -> Tensor:
     """The elements of x at `order`, along the last dimension."""
-    last = x.rank - 1
+    last = len(x.dims) - 1
     attrs = {"batch_dims": last} if last else {}
     return gather_op(x, order, axis=last, name=name, **attrs)
 
@@ -229,7 +229,7 @@ def _direction(direction: str, what: str) -> bool:
 
 def _last(x: Tensor, axis: int) -> list[int]:
     """The permutation (its own inverse) that exchanges `axis` and the last dimension."""
-    permutation = list(range(x.rank))
+    permutation = list(range(len(x.dims)))
     permutation[axis], permutation[-1] = permutation[-1], permutation[axis]
     return permutation
 
@@ -239,7 +239,7 @@ def sort(values, axis=-1, direction: str = "ASCENDING", name: str | None = None)
     x = convert(values, what="sort")
     require_ranks(x, x, "sort")
     descending = _direction(direction, "sort")
-    permutation = _last(x, known_axis(axis, x.rank, "sort"))
+    permutation = _last(x, known_axis(axis, len(x.dims), "sort"))
     x = transposed(x, permutation)
     ordered = _taken(x, sort_order(x, k=x.dims[-1], descending=descending), name or "sort")
     return transposed(ordered, permutation)
@@ -252,7 +252,7 @@ def argsort(
     x = convert(values, what="argsort")
     require_ranks(x, x, "argsort")
     descending = _direction(direction, "argsort")
-    permutation = _last(x, known_axis(axis, x.rank, "argsort"))
+    permutation = _last(x, known_axis(axis, len(x.dims), "argsort"))
     x = transposed(x, permutation)
     order = sort_order(x, k=x.dims[-1], descending=descending, name=name or "argsort")
     return transposed(order, permutation)

@@ -39,7 +39,6 @@ def test_assert_passes_or_fails_with_its_data(run):
     with pytest.raises(InvalidArgumentError, match="assertion failed too large") as caught:
         run(y, {x: X})
     assert "test_effects.py" in str(caught.value)
-    assert "value float32[2, 2]: " in str(caught.value)
 
 
 def test_nothing_asserts_that_is_not_asked_for(run):
