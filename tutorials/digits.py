@@ -24,7 +24,7 @@ def data(seed: int = 0):
     return train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=seed)
 
 
-def main(epochs: int = 60, batch: int = 64, seed: int = 0, report: bool = True) -> float:
+def main(epochs: int = 40, batch: int = 64, seed: int = 0, report: bool = True) -> float:
     """Trains, prints the report, and returns the accuracy on the test images."""
     images, test_images, labels, test_labels = data(seed)
     tf.reset_default_graph()
@@ -33,11 +33,14 @@ def main(epochs: int = 60, batch: int = 64, seed: int = 0, report: bool = True) 
     x = tf.placeholder(tf.float32, [None, 64], name="images")
     y = tf.placeholder(tf.int32, [None], name="digits")
     training = tf.placeholder_with_default(False, [], name="training")
-    h = tf.layers.dense(x, 256, activation=tf.nn.relu)
+    h = tf.layers.dense(x, 512, activation=tf.nn.relu)
+    h = tf.layers.dropout(h, rate=0.5, training=training)
+    h = tf.layers.dense(h, 256, activation=tf.nn.relu)
     h = tf.layers.dropout(h, rate=0.3, training=training)
-    h = tf.layers.dense(h, 128, activation=tf.nn.relu)
     logits = tf.layers.dense(h, 10)
-    loss = tf.losses.sparse_softmax_cross_entropy(labels=y, logits=logits)
+    # Smoothed labels (0.91 for the digit, 0.01 for the others) keep the network from being too
+    # sure of the few images it has.
+    loss = tf.losses.softmax_cross_entropy(tf.one_hot(y, 10), logits, label_smoothing=0.1)
     guess = tf.argmax(logits, axis=1, output_type=tf.int32)
     accuracy = tf.reduce_mean(tf.cast(tf.equal(guess, y), tf.float32))
 
