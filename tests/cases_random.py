@@ -7,9 +7,10 @@ import math
 from statistics import NormalDist
 
 import numpy as np
-from cases import Tolerance, case
+from cases import ROUNDING, Tolerance, case
 
 from graphflow import dtypes
+from graphflow.nn.layers import dropout
 from graphflow.ops import inverse_error, random, random_bits
 from graphflow.ops.convert import convert
 
@@ -170,13 +171,14 @@ case(
 for _name, _shape in (("plain", None), ("shared", [4, 1])):
     case(
         f"dropout-{_name}",
-        lambda x, s=_shape: random.dropped(x, 0.4, s, 20, None),
+        lambda x, s=_shape: dropout(x, rate=0.4, noise_shape=s, seed=20),
         ("float32", (4, 7)),
         expected=lambda x, s=_shape: np.where(
             unit(28 if s is None else 4, 20, s or x.shape) >= np.float32(0.4),
-            x * np.float32(1 / 0.6),
+            x / (np.float32(1) - np.float32(0.4)),
             np.float32(0),
         ),
+        tolerance=ROUNDING,
     )  # fmt: skip
 
 # -- the inverse error functions -----------------------------------------------------------------

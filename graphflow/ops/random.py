@@ -322,38 +322,3 @@ def multinomial(
 def categorical(logits, num_samples, dtype=None, seed=None, name: str | None = None) -> Tensor:
     """As `multinomial`."""
     return multinomial(logits, num_samples, seed, name or "categorical", dtype)
-
-
-def dropped(x: Tensor, rate, noise_shape, seed, name: str | None) -> Tensor:
-    """`x` with a random part `rate` of its elements set to 0 and the others divided by 1 - rate.
-
-    The core of nn.dropout. noise_shape: where it has 1, elements are kept or dropped together.
-    """
-    what = "dropout"
-    if not x.dtype.is_floating:
-        reject(what, f"{x.name} is {x.dtype}; only floats can be scaled")
-    require_ranks(x, x, what)
-    known = None if isinstance(rate, Tensor) or hasattr(rate, "_as_tensor") else float(rate)
-    if known is not None and not 0 <= known < 1:
-        reject(what, f"the rate must be in [0, 1), got {rate}")
-    if known == 0:
-        return x if name is None else find("identity")(x, name=name)
-    with get_default_graph().name_scope(name or what) as scope:
-        shape = x.dims if noise_shape is None else _noise_shape(noise_shape, x, what)
-        part = convert(rate, x.dtype, what=what)
-        keep = find("greater_equal")(unit(shape, x.dtype, seed, what), part)
-        scale = find("reciprocal")(find("sub")(_scalar(1.0, x.dtype), part))
-        scaled = find("mul")(x, _scalar(1 / (1 - known), x.dtype) if known is not None else scale)
-        return find("select")(keep, scaled, _scalar(0.0, x.dtype), name=scope)
-
-
-def _noise_shape(noise_shape, x: Tensor, what: str) -> tuple[Dim, ...]:
-    """None in a noise shape stands for the size of x there."""
-    if isinstance(noise_shape, (list, tuple)):
-        if len(noise_shape) != x.rank:
-            reject(what, f"noise_shape {noise_shape!r} does not have the rank of {x.tensor_type}")
-        return tuple(
-            dim if item is None else as_size(item, what)
-            for item, dim in zip(noise_shape, x.dims, strict=True)
-        )
-    return as_sizes(noise_shape, what)
