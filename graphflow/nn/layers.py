@@ -13,12 +13,12 @@ from ..ops.activation import relu
 from ..ops.contraction import matmul
 from ..ops.convert import convert, convert_pair, reject
 from ..ops.creation import zeros_like
+from ..ops.joining import concat
 from ..ops.logic import cast
 from ..ops.math import rsqrt
 from ..ops.movement import reshape
 from ..ops.random import random_uniform
 from ..ops.reduction import reduce_mean
-from ..ops.joining import concat
 from ..sizes import Dim
 
 __all__ = [

@@ -56,8 +56,9 @@ def _shifted(logits: Tensor, axis: int) -> Tensor:
     return logits - stop_gradient(reduce_max(logits, axis=axis, keepdims=True))
 
 
-def _log_total(shifted: Tensor, axis: int) -> Tensor:
-    return log(reduce_sum(exp(shifted), axis=axis, keepdims=True))
+def _log_total(shifted: Tensor, axis: int, keepdims: bool = False) -> Tensor:
+    """log(sum(exp(shifted))), which is not negative: one of the exponentials is 1."""
+    return log(reduce_sum(exp(shifted), axis=axis, keepdims=keepdims))
 
 
 def softmax(logits, axis=None, name: str | None = None, dim=None) -> Tensor:
@@ -74,7 +75,7 @@ def log_softmax(logits, axis=None, name: str | None = None, dim=None) -> Tensor:
     logits, axis = _logits(logits, axis, dim, "log_softmax")
     with name_scope(name, "LogSoftmax") as scope:
         shifted = _shifted(logits, axis)
-        return find("sub")(shifted, _log_total(shifted, axis), name=scope)
+        return find("sub")(shifted, _log_total(shifted, axis, keepdims=True), name=scope)
 
 
 def _by_keyword(what: str, sentinel, **given) -> None:
@@ -98,8 +99,9 @@ def softmax_cross_entropy_with_logits_v2(
         labels = convert(labels, logits.dtype, what=what)
         _require_one_shape(labels, logits, what)
         shifted = _shifted(logits, axis)
-        terms = labels * (_log_total(shifted, axis) - shifted)
-        return identity(reduce_sum(terms, axis=axis), name=scope)
+        # Neither term is negative, so nothing cancels; and the sums do not wait for each other.
+        total = _log_total(shifted, axis) * reduce_sum(labels, axis=axis)
+        return find("sub")(total, reduce_sum(labels * shifted, axis=axis), name=scope)
 
 
 def softmax_cross_entropy_with_logits(
@@ -142,8 +144,8 @@ def sparse_softmax_cross_entropy_with_logits(
         # is a selection too, where a gather's would be a scatter.
         classes = find("iota")(dtype=labels.dtype, size=logits.dims[-1])
         hit = find("equal")(expand_dims(labels, -1), classes)
-        terms = where(hit, _log_total(shifted, axis) - shifted, zeros_like(shifted))
-        return identity(reduce_sum(terms, axis=axis), name=scope)
+        chosen = reduce_sum(where(hit, shifted, zeros_like(shifted)), axis=axis)
+        return find("sub")(_log_total(shifted, axis), chosen, name=scope)
 
 
 def _require_shape(labels: Tensor, logits: Tensor, wanted, rule: str, what: str) -> None:
