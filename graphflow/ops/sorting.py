@@ -192,9 +192,13 @@ def _lower_order(node: Node, context):
         _count(context, _nonnegative(loop.sub(n, k)), take),
         _count(context, _nonnegative(loop.sub(k, loop.ONE)), pop),
     )
-    for number, (variable, dim) in enumerate(zip(reversed(rows), reversed(outer), strict=True)):
-        kind = loop.PARALLEL if number == len(rows) - 1 else loop.SERIAL
-        body = (loop.For(variable, loop.index(dim), kind, body),)
+    # Rows are independent; a chunk of them is worth some ten microseconds.
+    dim = node.inputs[0].dims[-1]
+    grain = 8 if isinstance(dim, Size) else max(1, 4096 // max(dim, 1))
+    for variable, dim in zip(reversed(rows[1:]), reversed(outer[1:]), strict=True):
+        body = (loop.For(variable, loop.index(dim), loop.SERIAL, body),)
+    if rows:
+        body = (loop.For(rows[0], loop.index(outer[0]), loop.PARALLEL, body, grain),)
     return list(body)
 
 

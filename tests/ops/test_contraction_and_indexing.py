@@ -161,3 +161,16 @@ def test_names_of_results():
     assert tf.random_uniform([2], name="noise").name == "noise:0"
     with pytest.raises(TypeRuleError):
         tf.matmul(floats(2, 2), 3.0, name="product")
+
+
+def test_a_failed_scatter_leaves_the_variable_as_it_was():
+    v = tf.Variable(np.arange(6, dtype=np.float32).reshape(3, 2))
+    ids = ints(None)
+    update = tf.scatter_add(v, ids, 1.0)
+    with tf.Session(config=tf.ConfigProto(cache=False)) as session:
+        session.run(v.initializer)
+        before = session.run(v)
+        with pytest.raises(OutOfRangeError, match=r"scatter_add: index 3 is outside \[0, 3\)"):
+            session.run(update, {ids: [0, 3, 1]})
+        assert np.array_equal(session.run(v), before)
+        assert session.run(update, {ids: [0, 2, 0]}).tolist() == [[2, 3], [2, 3], [5, 6]]
