@@ -93,6 +93,7 @@ class _Planner:
         self.target = target
         self.disable = frozenset(options.disable)
         self.places: dict[Hashable, _Place] = {}
+        self.constants = 0
         self.copies: list[Cluster] = []
         self.states: dict[Any, dict[str, Any]] = {}
         self.outputs: list[tuple[Hashable, Shape]] = []
@@ -171,8 +172,8 @@ class _Planner:
 
     def _constant(self, tensor: Tensor) -> None:
         if tensor not in self.places:
-            number = sum(p.place == CONSTANT for p in self.places.values())
-            self.places[tensor] = _Place(CONSTANT, number)
+            self.places[tensor] = _Place(CONSTANT, self.constants)
+            self.constants += 1
 
     def storage_of(self, tensor: Tensor) -> Hashable | None:
         """The key of the memory that holds a tensor, if any."""

@@ -393,7 +393,8 @@ class _Fuser:
             POINTWISE, ROWS, COLUMNS, FULL, CONTRACTION,
         ):  # fmt: skip
             return False
-        if cluster.kind == CONTRACTION and not self.on("fuse_epilogue"):
+        rule = "fuse_epilogue" if cluster.kind == CONTRACTION else f"fuse_{cluster.kind}"
+        if not self.on(rule):
             return False
         if cluster.kind == CONTRACTION and tensor.node in self.checks:
             return False
@@ -462,6 +463,8 @@ class _Fuser:
         if len(cluster.members) + len(other.members) > LARGEST_CLUSTER:
             return False
         if cluster.kind not in (POINTWISE, ROWS, COLUMNS, FULL):
+            return False
+        if not self.on(f"fuse_{cluster.kind}"):
             return False
         first, second = 1 << other.number, 1 << cluster.number
         if self.above[other.number] & second:
