@@ -154,6 +154,13 @@ gf_heap_report gf_heap_inspect(gf_heap *heap)
     return report;
 }
 
+void gf_heap_forget_peak(gf_heap *heap)
+{
+    pthread_mutex_lock(&heap->mutex);
+    heap->report.peak_bytes = heap->report.live_bytes;
+    pthread_mutex_unlock(&heap->mutex);
+}
+
 gf_buffer *gf_buffer_take(gf_heap *heap, size_t bytes)
 {
     size_t capacity;
@@ -185,7 +192,10 @@ gf_buffer *gf_buffer_take(gf_heap *heap, size_t bytes)
     atomic_store_explicit(&buffer->holders, 1, memory_order_relaxed);
     heap->report.taken++;
     heap->report.live_buffers++;
-    heap->report.live_bytes += (int64_t)capacity;
+    heap->report.live_bytes += (int64_t)bytes;
+    if (heap->report.live_bytes > heap->report.peak_bytes) {
+        heap->report.peak_bytes = heap->report.live_bytes;
+    }
     pthread_mutex_unlock(&heap->mutex);
     return buffer;
 }
@@ -204,7 +214,7 @@ void gf_buffer_release(gf_buffer *buffer)
     gf_heap *heap = buffer->heap;
     pthread_mutex_lock(&heap->mutex);
     heap->report.live_buffers--;
-    heap->report.live_bytes -= (int64_t)buffer->capacity;
+    heap->report.live_bytes -= (int64_t)buffer->bytes;
     if (buffer->class_index < 0 || buffer->capacity > heap->limit) {
         free(buffer);
     } else {

@@ -182,6 +182,16 @@ PyObject *session_forget(PyObject *self, PyObject *)
     Py_RETURN_NONE;
 }
 
+PyObject *session_forget_peak(PyObject *self, PyObject *)
+{
+    Session *session = native_session(self);
+    if (session == nullptr || !session->check_open()) {
+        return nullptr;
+    }
+    gf_heap_forget_peak(session->heap());
+    Py_RETURN_NONE;
+}
+
 PyObject *session_counters(PyObject *self, PyObject *)
 {
     Session *session = native_session(self);
@@ -264,6 +274,8 @@ PyMethodDef session_methods[] = {
      "counters()\n--\n\nWhat has been counted so far, by name."},
     {"_forget_calls", session_forget, METH_NOARGS,
      "_forget_calls()\n--\n\nLets every kind of call be prepared anew."},
+    {"forget_peak", session_forget_peak, METH_NOARGS,
+     "forget_peak()\n--\n\nStarts to count peak_bytes anew."},
     {"state_define", as_method(without_exceptions<state_define>), METH_FASTCALL,
      "state_define(slot, name, dtype, dims)\n--\n\n"
      "Makes a variable exist, without a value. A dimension of -1, or dims of None, is unknown."},
@@ -383,7 +395,7 @@ void Session::leave()
 PyObject *Session::report() const
 {
     gf_heap_report memory = heap_ ? gf_heap_inspect(heap_.get()) : gf_heap_report{};
-    return Py_BuildValue("{sLsLsLsLsLsLsLsLsLsLsLsLsLsL}", "runs",
+    return Py_BuildValue("{sLsLsLsLsLsLsLsLsLsLsLsLsLsLsL}", "runs",
                          static_cast<long long>(counters.runs), "native_calls",
                          static_cast<long long>(counters.native_calls), "calls_prepared",
                          static_cast<long long>(counters.calls_prepared), "feeds_copied",
@@ -393,7 +405,8 @@ PyObject *Session::report() const
                          static_cast<long long>(counters.outputs_zero_copy), "in_place_writes",
                          static_cast<long long>(counters.in_place_writes), "new_versions",
                          static_cast<long long>(counters.new_versions), "live_bytes",
-                         static_cast<long long>(memory.live_bytes), "retained_bytes",
+                         static_cast<long long>(memory.live_bytes), "peak_bytes",
+        static_cast<long long>(memory.peak_bytes), "retained_bytes",
                          static_cast<long long>(memory.retained_bytes), "live_buffers",
                          static_cast<long long>(memory.live_buffers), "buffers_taken",
                          static_cast<long long>(memory.taken), "buffers_reused",

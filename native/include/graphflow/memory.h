@@ -18,7 +18,8 @@ typedef struct gf_heap gf_heap;
 typedef struct gf_buffer gf_buffer;
 
 typedef struct gf_heap_report {
-    int64_t live_bytes;     /* in buffers that somebody holds */
+    int64_t live_bytes;     /* asked for, in buffers that somebody holds */
+    int64_t peak_bytes;     /* the most of them at once since gf_heap_forget_peak */
     int64_t retained_bytes; /* in freed buffers kept for the next taker */
     int64_t live_buffers;
     int64_t taken;  /* buffers handed out, ever */
@@ -35,6 +36,8 @@ void gf_heap_close(gf_heap *heap);
 void gf_heap_retain(gf_heap *heap, size_t retained_bytes);
 
 gf_heap_report gf_heap_inspect(gf_heap *heap);
+/* Starts to look for the peak anew. */
+void gf_heap_forget_peak(gf_heap *heap);
 
 /* A buffer of at least `bytes`, counted once, 64-byte aligned, not cleared. NULL: no memory. */
 gf_buffer *gf_buffer_take(gf_heap *heap, size_t bytes);
