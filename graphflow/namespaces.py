@@ -28,7 +28,8 @@ def _namespace(*modules, **others) -> SimpleNamespace:
 
 
 math = _namespace(
-    functions, arithmetic, reduction, arg_reduction, cumulative, logic, activation, inverse_error, scatter,
+    functions, arithmetic, reduction, arg_reduction, cumulative, logic, activation, inverse_error,
+    scatter,
     in_top_k=sorting.in_top_k, top_k=sorting.top_k,
 )  # fmt: skip
 bitwise = SimpleNamespace(
