@@ -257,7 +257,7 @@ class VarianceScaling(Initializer):
 
 class _Scaled(VarianceScaling):
     def get_config(self) -> dict:
-        return {"seed": self.seed, "dtype": self.dtype.name}
+        return {"seed": self.seed, "dtype": str(self.dtype)}
 
 
 class GlorotUniform(_Scaled):

@@ -447,18 +447,17 @@ class variable_scope:  # noqa: N801 - TensorFlow 1's name
             store = _store()
             outer, opened = store.scope, dict(store.opened)
             name_scope = self._open_name_scope(graph, stack)
-            again = isinstance(self._given, VariableScope)
-            if again:
-                name, defaults = self._given.name, self._given
-                original = self._given.original_name_scope
+            if isinstance(self._given, VariableScope):
+                defaults, reuse = self._given, self._reuse or self._given.reuse
+                name, original = defaults.name, defaults.original_name_scope
             else:
-                inner = (
-                    store.unique_scope(self._default_name) if self._given is None else self._given
-                )  # type: ignore[arg-type]
+                defaults, reuse = outer, self._reuse or outer.reuse
+                given = self._given
+                inner = store.unique_scope(self._default_name or "") if given is None else given
                 name = f"{outer.name}/{inner}" if outer.name else inner
-                defaults, original = outer, name_scope
+                original = name_scope
             store.scope = VariableScope(
-                self._reuse or (self._given.reuse if again else outer.reuse),
+                reuse,
                 name,
                 custom_getter=_chained(defaults.custom_getter, self._changes["custom_getter"]),
                 name_scope=original,
@@ -470,6 +469,7 @@ class variable_scope:  # noqa: N801 - TensorFlow 1's name
                 },
             )
             store.opened[name] = store.opened.get(name, 0) + 1
+            again = isinstance(self._given, VariableScope)
             self._entered.append((stack.pop_all(), store, outer, opened if again else None))
         return store.scope
 

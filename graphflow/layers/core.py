@@ -15,6 +15,7 @@ from ..ops.convert import constant_value, convert, reject
 from ..ops.indexing import embedding_lookup
 from ..ops.logic import identity, where
 from ..ops.movement import reshape
+from ..ops.variables import Variable
 from ..sizes import product
 from .base import Layer
 
@@ -58,7 +59,8 @@ class Dense(Layer):
         self.bias_initializer = Zeros() if bias_initializer is None else bias_initializer
         self.kernel_regularizer, self.bias_regularizer = kernel_regularizer, bias_regularizer
         self.kernel_constraint, self.bias_constraint = kernel_constraint, bias_constraint
-        self.kernel = self.bias = None
+        self.kernel: Variable | None = None
+        self.bias: Variable | None = None
 
     def build(self, dims) -> None:
         self.kernel = self.add_weight(
@@ -90,10 +92,10 @@ class Dense(Layer):
         return super().__call__(inputs, *args, **kwargs)
 
     def call(self, inputs: Tensor) -> Tensor:
-        if inputs.rank == 2:
+        if len(inputs.dims) == 2:
             outputs = matmul(inputs, self.kernel)
         else:
-            outputs = tensordot(inputs, self.kernel, [[inputs.rank - 1], [0]])
+            outputs = tensordot(inputs, self.kernel, [[len(inputs.dims) - 1], [0]])
         if self.use_bias:
             outputs = bias_add(outputs, self.bias)
         return outputs if self.activation is None else self.activation(outputs)
@@ -208,7 +210,7 @@ class Embedding(Layer):
         self.embeddings_initializer = embeddings_initializer or RandomUniform(-0.05, 0.05)
         self.embeddings_regularizer = embeddings_regularizer
         self.embeddings_constraint = embeddings_constraint
-        self.embeddings = None
+        self.embeddings: Variable | None = None
 
     def build(self, dims) -> None:
         self.embeddings = self.add_weight(

@@ -13,6 +13,7 @@ from ..ops.arithmetic import maximum
 from ..ops.convert import convert, known_axes, reject
 from ..ops.logic import cast, where
 from ..ops.movement import reshape
+from ..ops.variables import Variable
 from .base import Layer
 from .core import known_flag
 
@@ -64,7 +65,8 @@ class BatchNormalization(Layer):
         self.moving_variance_initializer = moving_variance_initializer or Ones()
         self.beta_regularizer, self.gamma_regularizer = beta_regularizer, gamma_regularizer
         self.beta_constraint, self.gamma_constraint = beta_constraint, gamma_constraint
-        self.beta = self.gamma = None
+        self.beta: Variable | None = None
+        self.gamma: Variable | None = None
 
     def build(self, dims) -> None:
         if not dims:
@@ -138,7 +140,7 @@ class BatchNormalization(Layer):
         if known is None:
             rate = cast(training, self._dtype) * rate
         if self._unbiased:
-            others = tuple(n for n in range(inputs.rank) if n not in self._kept)
+            others = tuple(n for n in range(len(inputs.dims)) if n not in self._kept)
             count = find("size")(inputs, axes=others, dtype=self._dtype)
             variance = variance * (count / maximum(count - 1, 1))
         for average, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):

@@ -135,10 +135,9 @@ def _infer_scatter(types, attrs, sizes):
             f"cast the updates to {variable.dtype}"
         )
     if updates.shape:
-        wanted = TensorType(variable.dtype, (*indices.shape, *variable.shape[1:]))
-        same_shape(
-            wanted.shape, updates.shape, sizes, f"the updates are {updates}; they must be {wanted}"
-        )
+        shape = (*indices.shape, *variable.shape[1:])
+        wanted = TensorType(variable.dtype, shape)
+        same_shape(shape, updates.shape, sizes, f"the updates are {updates}; they must be {wanted}")
     return [variable.tensor_type]
 
 

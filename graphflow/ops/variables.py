@@ -208,15 +208,18 @@ class Variable:
 
     def scatter_update(self, sparse_delta, use_locking=False, name=None):
         """Sets the rows of an IndexedSlices; gives the new value."""
-        return state.scatter_update(self, *_rows(sparse_delta), name=name)
+        indices, values = _rows(sparse_delta)
+        return state.scatter_update(self, indices, values, name=name)
 
     def scatter_add(self, sparse_delta, use_locking=False, name=None):
         """Adds the rows of an IndexedSlices; gives the new value."""
-        return state.scatter_add(self, *_rows(sparse_delta), name=name)
+        indices, values = _rows(sparse_delta)
+        return state.scatter_add(self, indices, values, name=name)
 
     def scatter_sub(self, sparse_delta, use_locking=False, name=None):
         """Subtracts the rows of an IndexedSlices; gives the new value."""
-        return state.scatter_sub(self, *_rows(sparse_delta), name=name)
+        indices, values = _rows(sparse_delta)
+        return state.scatter_sub(self, indices, values, name=name)
 
     def load(self, value, session=None) -> None:
         """Sets the variable in `session` or the default session, adding nothing to the graph.

@@ -41,13 +41,13 @@ class _ByElement(Optimizer):
         raise NotImplementedError
 
     def _apply_dense(self, gradient, variable) -> Node:
-        slots = [self.get_slot(variable, name) for name in self.slot_names]
+        slots = [self._slot(variable, name) for name in self.slot_names]
         delta, news = self._step(variable, gradient, variable.value(), [s.value() for s in slots])
         writes = [slot.assign(new) for slot, new in zip(slots, news, strict=True)]
         return self._together(*writes, assign_sub(variable, delta))
 
     def _apply_sparse(self, rows: Rows, variable) -> Node:
-        slots = [self.get_slot(variable, name) for name in self.slot_names]
+        slots = [self._slot(variable, name) for name in self.slot_names]
         value = gather(variable.value(), rows.indices)
         before = [gather(slot.value(), rows.indices) for slot in slots]
         delta, news = self._step(variable, rows.everywhere(), value, before)
@@ -319,7 +319,7 @@ class AdamOptimizer(Optimizer):
 
     def _apply_dense(self, gradient, variable) -> Node:
         rate, beta1, beta2, epsilon = self._parameters(variable)
-        m, v = self.get_slot(variable, "m"), self.get_slot(variable, "v")
+        m, v = self._slot(variable, "m"), self._slot(variable, "v")
         m_before, v_before = m.value(), v.value()
         m_now = m_before + (gradient - m_before) * (1 - beta1)
         v_now = v_before + (square(gradient) - v_before) * (1 - beta2)
@@ -328,7 +328,7 @@ class AdamOptimizer(Optimizer):
 
     def _apply_sparse(self, rows: Rows, variable) -> Node:
         rate, beta1, beta2, epsilon = self._parameters(variable)
-        m, v = self.get_slot(variable, "m"), self.get_slot(variable, "v")
+        m, v = self._slot(variable, "m"), self._slot(variable, "v")
         total = rows.once()
         with get_default_graph().control_dependencies([m.assign(m.value() * beta1)]):
             m_now = scatter_add(m, rows.indices, total * (1 - beta1))

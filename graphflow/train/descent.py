@@ -71,12 +71,12 @@ class MomentumOptimizer(Optimizer):
         return accumulation, rate * accumulation
 
     def _apply_dense(self, gradient, variable) -> Node:
-        slot = self.get_slot(variable, "momentum")
+        slot = self._slot(variable, "momentum")
         accumulation, delta = self._step(slot.value(), gradient, variable)
         return self._together(slot.assign(accumulation), assign_sub(variable, delta))
 
     def _apply_sparse(self, rows: Rows, variable) -> Node:
-        slot = self.get_slot(variable, "momentum")
+        slot = self._slot(variable, "momentum")
         before = gather(slot.value(), rows.indices)
         accumulation, delta = self._step(before, rows.everywhere(), variable)
         moved = gather(variable.value(), rows.indices) - delta

@@ -172,6 +172,10 @@ class Optimizer:
         """The variable kept beside `var` under `name`, or None."""
         return self._slots.get(name, {}).get(var)
 
+    def _slot(self, variable: Variable, name: str) -> Variable:
+        """A slot that `_create_slots` made."""
+        return self._slots[name][variable]
+
     def get_slot_names(self) -> list[str]:
         return sorted(self._slots)
 

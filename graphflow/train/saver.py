@@ -6,6 +6,7 @@ that a restored process continues with the same random numbers.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from ..ir.graph import Graph
 from ..ir.variable import VariableHandle
 from ..ops.random import RANDOM_STATES
 from ..ops.variables import Variable, global_variables
+from ..sizes import product
 from .checkpoint import (
     Reader,
     checkpoint_exists,
@@ -192,7 +194,7 @@ class Saver:
             handle = variable.handle
             shape, dtype = reader.shape(name), reader.dtype(name)
             fits = shape == handle.shape or (
-                self._reshape and int(np.prod(shape)) == int(np.prod(handle.shape))
+                self._reshape and math.prod(shape) == product(handle.shape)
             )
             if not fits or dtype != handle.dtype.numpy:
                 wrong.append(f"{name}: {dtype}{list(shape)} in the file, {handle.tensor_type} here")
