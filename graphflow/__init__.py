@@ -76,4 +76,5 @@ from .passes.differentiate import (
 from .report import Report
 from .session import InteractiveSession, Session, explain
 from .variable_scope import *
+from .variable_store import *
 from .version import __version__

@@ -239,7 +239,7 @@ def create_global_step(graph: Graph | None = None) -> Variable:
     graph = graph or get_default_graph()
     if get_global_step(graph) is not None:
         raise ValueError('"global_step" already exists')
-    from .variable_scope import get_variable
+    from .variable_store import get_variable
 
     with graph.as_default(), graph.name_scope(None):
         return get_variable(

@@ -10,7 +10,8 @@ from ..ir.graph import GraphKeys, get_default_graph
 from ..ir.node import Tensor
 from ..ops.convert import convert
 from ..ops.variables import Variable
-from ..variable_scope import VariableScope, get_variable, variable_scope
+from ..variable_scope import variable_scope
+from ..variable_store import VariableScope, get_variable
 
 __all__ = ["Layer"]
 
