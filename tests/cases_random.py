@@ -183,8 +183,8 @@ for _name, _shape in (("plain", None), ("shared", [4, 1])):
 
 # -- the inverse error functions -----------------------------------------------------------------
 
-ERROR32 = Tolerance(2e-6, 1e-7, "two polynomials of degree 8")
-ERROR64 = Tolerance(4e-15, 1e-16, "two rational functions of degree 7")
+ERROR32 = Tolerance(2e-6, 1e-7, "rational functions of degree 3, and log before them")
+ERROR64 = Tolerance(4e-15, 1e-16, "rational functions of degree 7, and log before them")
 for _dtype, _tolerance in (("float32", ERROR32), ("float64", ERROR64)):
     case(
         f"erfinv-{_dtype}",

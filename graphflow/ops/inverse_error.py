@@ -1,8 +1,8 @@
 """The inverses of erf and erfc: what turns uniform random numbers into normal ones.
 
-float32: M. Giles, "Approximating the erfinv function", GPU Computing Gems 2 (2011), two
-polynomials in w = -log(1 - x²). float64: M. Wichura, "Algorithm AS 241: The Percentage Points of
-the Normal Distribution", Applied Statistics 37 (1988), PPND16, by erfinv(x) = Φ⁻¹((1+x)/2)/√2.
+M. Wichura, "Algorithm AS 241: The Percentage Points of the Normal Distribution", Applied
+Statistics 37 (1988): PPND7 for float32 and PPND16 for float64, by erfinv(x) = Φ⁻¹((1+x)/2)/√2.
+Both are good to the last digits of their precision over the whole range, tails included.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..dtypes import DType, float64
+from ..dtypes import float64
 from ..errors import TypeRuleError
 from ..ir.node import Node, Tensor
 from ..ir.op import Op, define, find
@@ -21,17 +21,16 @@ from .convert import convert
 
 __all__ = ["erfcinv", "erfinv", "ndtri"]
 
-# Giles, highest degree first: in w - 2.5 for w < 5, in sqrt(w) - 3 beyond.
-_GILES_CENTRE = (
-    2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087,
-    -0.00125372503, -0.00417768164, 0.246640727, 1.50140941,
+# Numerators and denominators, highest degree first: of 0.180625 - q² where |q| <= 0.425, q being
+# the probability less 1/2; else of r - 1.6 where r <= 5, r being √(-log(1/2 - |q|)); else of r - 5.
+_PPND7 = (
+    ((59.109374720, 159.29113202, 50.434271938, 3.3871327179),
+     (67.187563600, 78.757757664, 17.895169469, 1.0)),
+    ((0.17023821103, 1.3067284816, 2.7568153900, 1.4234372777),
+     (0.12021132975, 0.73700164250, 1.0)),
+    ((0.017337203997, 0.42868294337, 3.0812263860, 6.6579051150),
+     (0.012258202635, 0.24197894225, 1.0)),
 )  # fmt: skip
-_GILES_TAIL = (
-    -0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773,
-    -0.0076224613, 0.00943887047, 1.00167406, 2.83297682,
-)  # fmt: skip
-
-# AS 241, numerator and denominator of its three rational functions, highest degree first.
 _CENTRE = (
     (2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4,
      4.5921953931549871457e4, 1.3731693765509461125e4, 1.9715909503065514427e3,
@@ -56,6 +55,8 @@ _FAR = (
      7.86869131145613259100e-4, 1.48753612908506148525e-2, 1.36929880922735805310e-1,
      5.99832206555887937690e-1, 1.0),
 )  # fmt: skip
+
+_PPND16 = (_CENTRE, _MIDDLE, _FAR)
 
 
 def _ratio(pair, r: np.ndarray) -> np.ndarray:
@@ -93,10 +94,6 @@ def _polynomial(coefficients: Sequence[float], x: loop.Expr) -> loop.Expr:
     return result
 
 
-def _rational(pair, x: loop.Expr) -> loop.Expr:
-    return loop.apply("div", _polynomial(pair[0], x), _polynomial(pair[1], x))
-
-
 def _lower(name: str):
     def run(node: Node, index, context, output):
         v = context.let(context.read(0, index))
@@ -111,7 +108,7 @@ def _lower(name: str):
         else:
             x, below, above = loop.apply("sub", one, v), v, loop.apply("sub", const(2.0), v)
         x, below, above = context.let(x), context.let(below), context.let(above)
-        result = _LOWER[dtype](x, below, above, context.let, const)
+        result = _quantile_over_root2(x, below, above, context.let, const)
         # At the ends the polynomials meet infinity; outside, the logarithm gives NaN.
         result = loop.select(loop.apply("eq", below, const(0.0)), const(math.inf), result)
         return loop.select(loop.apply("eq", above, const(0.0)), const(-math.inf), result)
@@ -119,31 +116,29 @@ def _lower(name: str):
     return run
 
 
-def _lower_float32(x, below, above, let: Callable, const: Callable) -> loop.Expr:
-    """x = 1 - below = above - 1; w = -log(1 - x²)."""
-    w = let(loop.apply("neg", loop.apply("log", loop.apply("mul", below, above))))
-    centre = _polynomial(_GILES_CENTRE, let(loop.apply("sub", w, const(2.5))))
-    root = let(loop.apply("sub", loop.apply("sqrt", w), const(3.0)))
-    beyond = _polynomial(_GILES_TAIL, root)
-    chosen = loop.select(loop.apply("lt", w, const(5.0)), centre, beyond)
-    return loop.apply("mul", chosen, x)
+def _quantile_over_root2(x, below, above, let: Callable, const: Callable) -> loop.Expr:
+    """Φ⁻¹((1 + x) / 2) / √2, where x = 1 - below = above - 1.
 
-
-def _lower_float64(x, below, above, let: Callable, const: Callable) -> loop.Expr:
-    half = const(0.5)
-    q = let(loop.apply("mul", x, half))
-    tail = loop.apply("mul", loop.apply("minimum", below, above), half)
+    One division serves all three cases: numerator and denominator are chosen first.
+    """
+    centre, middle, far = _PPND16 if x.dtype is float64 else _PPND7
+    q = let(loop.apply("mul", x, const(0.5)))
+    tail = loop.apply("mul", loop.apply("minimum", below, above), const(0.5))
     r = let(loop.apply("sqrt", loop.apply("neg", loop.apply("log", tail))))
-    square = loop.apply("mul", q, q)
-    centre = _rational(_CENTRE, let(loop.apply("sub", const(0.180625), square)))
-    centre = loop.apply("mul", q, centre)
-    middle = _rational(_MIDDLE, let(loop.apply("sub", r, const(1.6))))
-    far = _rational(_FAR, let(loop.apply("sub", r, const(5.0))))
-    beyond = let(loop.select(loop.apply("le", r, const(5.0)), middle, far))
+    near = let(loop.apply("le", loop.apply("abs", q), const(0.425)))
+    beyond = let(loop.apply("gt", r, const(5.0)))
+    shifted = loop.select(beyond, const(5.0), const(1.6))
+    outer = let(loop.apply("sub", r, shifted))
+    inner = let(loop.apply("sub", const(0.180625), loop.apply("mul", q, q)))
+
+    def chosen(part: int) -> loop.Expr:
+        tails = loop.select(beyond, _polynomial(far[part], outer), _polynomial(middle[part], outer))
+        return loop.select(near, _polynomial(centre[part], inner), tails)
+
+    ratio = let(loop.apply("div", chosen(0), chosen(1)))
     negative = loop.apply("lt", q, const(0.0))
-    beyond = loop.select(negative, loop.apply("neg", beyond), beyond)
-    near = loop.apply("le", loop.apply("abs", q), const(0.425))
-    z = loop.select(near, centre, beyond)
+    signed = loop.select(negative, loop.apply("neg", ratio), ratio)
+    z = loop.select(near, loop.apply("mul", q, ratio), signed)
     return loop.apply("mul", z, const(1 / math.sqrt(2)))
 
 
@@ -165,16 +160,6 @@ def _vjp(sign: float):
         return [find("mul")(g, slope)]
 
     return run
-
-
-class _Lowerings(dict):
-    """float32's polynomials unless the dtype asks for more."""
-
-    def __missing__(self, dtype: DType):
-        return _lower_float32
-
-
-_LOWER = _Lowerings({float64: _lower_float64})
 
 
 def _define(name: str, sign: float) -> Op:
