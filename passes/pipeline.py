@@ -14,7 +14,7 @@ from .check_numerics import check_numerics
 from .cse import cse
 from .dce import dce
 from .fold import fold
-from .inline import inline
+from .inline_calls import inline_calls
 from .simplify import RULES, simplify
 
 
@@ -42,7 +42,7 @@ GRAPH_PASSES: tuple[tuple[str, Pass], ...] = (
     # Before everything else, so that what is checked is what the user wrote.
     ("check_numerics", lambda p, o: check_numerics(p) if o.check_numerics else p),
     # Rules see through composites only once they are laid out.
-    ("inline", lambda p, o: inline(p)),
+    ("inline_calls", lambda p, o: inline_calls(p)),
     # Numbers that the user's program computed from numbers: rules look for constants.
     ("fold", lambda p, o: fold(p)),
     ("simplify", lambda p, o: simplify(p, o.disable, o.fired)),
@@ -58,13 +58,13 @@ GRAPH_PASSES: tuple[tuple[str, Pass], ...] = (
 def names() -> tuple[str, ...]:
     """Every pass and rewrite rule that can be left out, by name.
 
-    `inline` cannot: nothing else knows how to run a call.
+    `inline_calls` cannot: nothing else knows how to run a call.
     """
     passes = dict.fromkeys(name for name, _ in GRAPH_PASSES if name not in _NEEDED)
     return (*passes, *(rule.name for rule in RULES))
 
 
-_NEEDED = ("inline", "check_numerics")
+_NEEDED = ("inline_calls", "check_numerics")
 
 
 def run_graph_passes(program: Program, options: PassOptions = PassOptions()) -> Program:

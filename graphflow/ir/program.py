@@ -40,7 +40,7 @@ class Interner:
         self.origins: dict[Node, tuple[Origin, ...]] = {}
         self.constraints: list[tuple[Constraint, tuple[Origin, ...]]] = []
         self._nodes: dict[Any, Node] = {}
-        self._origin: tuple[Origin, ...] = ()
+        self.origin: tuple[Origin, ...] = ()  # of the nodes that are made now
 
     @classmethod
     def of(cls, other: Interner, nodes: set[Node]) -> Interner:
@@ -54,12 +54,12 @@ class Interner:
     @contextmanager
     def for_origin(self, origin: tuple[Origin, ...]):
         """New nodes made inside come from `origin`."""
-        saved, self._origin = self._origin, origin
+        saved, self.origin = self.origin, origin
         try:
             with building(self):
                 yield
         finally:
-            self._origin = saved
+            self.origin = saved
 
     def create(
         self,
@@ -79,12 +79,12 @@ class Interner:
             if types is None:
                 rules = SizeRules()
                 types = infer(op, inputs, attrs, regions, rules)
-                self.constraints.extend((c, self._origin) for c in rules.constraints)
+                self.constraints.extend((c, self.origin) for c in rules.constraints)
             node = Node(op, inputs, attrs, types, regions, controls, serial)
             self._nodes[key] = node
-            self.origins[node] = self._origin
-        elif not self.origins[node] and self._origin:
-            self.origins[node] = self._origin
+            self.origins[node] = self.origin
+        elif not self.origins[node] and self.origin:
+            self.origins[node] = self.origin
         return node
 
 
@@ -145,37 +145,25 @@ class Program:
         Tensor (replaces a node with one output), or a sequence with a Tensor or None for each
         output. Nodes the rule makes take over the node's origin. Returns `self` if nothing changed.
         """
-        interner = self.interner
         mapped: dict[Tensor, Tensor] = {}
         nodes: dict[Node, Node] = {}
         changed = False
-        for node in self.nodes():
-            inputs = tuple(mapped[t] for t in node.inputs)
-            controls = tuple(nodes[c] for c in node.controls)
-            new = node
-            if inputs != node.inputs or controls != node.controls:
-                with interner.for_origin(self.origin(node)):
-                    new = interner.create(
-                        node.op,
-                        inputs,
-                        node.attrs,
-                        node.regions,
-                        serial=node.serial,
-                        controls=controls,
-                    )
-            with interner.for_origin(self.origin(node)):
+        with self.interner.for_origin(()):
+            for node in self.nodes():
+                self.interner.origin = self.origin(node)
+                new = nodes[node] = self._with_inputs(node, mapped, nodes)
                 result = rule(new)
-            outputs: Sequence[Tensor | None]
-            if result is None:
-                outputs = new.outputs
-            elif isinstance(result, Tensor):
-                outputs = (result,)
-            else:
-                outputs = result
-            nodes[node] = new
-            for old, output, kept in zip(node.outputs, outputs, new.outputs, strict=True):
-                mapped[old] = output if output is not None else kept
-                changed = changed or mapped[old] is not old
+                outputs: Sequence[Tensor | None]
+                if result is None:
+                    outputs = new.outputs
+                elif isinstance(result, Tensor):
+                    outputs = (result,)
+                else:
+                    outputs = result
+                for old, output, kept in zip(node.outputs, outputs, new.outputs, strict=True):
+                    mapped[old] = output if output is not None else kept
+                    changed = changed or mapped[old] is not old
+                changed = changed or new is not node
         if not changed:
             return self
         return replace(
@@ -183,6 +171,18 @@ class Program:
             fetches=tuple(mapped[t] for t in self.fetches),
             updates={variable: mapped[t] for variable, t in self.updates.items()},
             effects=tuple(nodes[e] for e in self.effects),
+        )
+
+    def _with_inputs(
+        self, node: Node, mapped: Mapping[Tensor, Tensor], nodes: Mapping[Node, Node]
+    ) -> Node:
+        """`node` with its inputs and controls replaced."""
+        inputs = tuple([mapped[t] for t in node.inputs])
+        controls = tuple([nodes[c] for c in node.controls])
+        if inputs == node.inputs and controls == node.controls:
+            return node
+        return self.interner.create(
+            node.op, inputs, node.attrs, node.regions, serial=node.serial, controls=controls
         )
 
 

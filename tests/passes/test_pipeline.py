@@ -125,7 +125,7 @@ def test_observers():
     run_graph_passes(program, options)
     assert [name for name, _ in seen] == [name for name, _ in GRAPH_PASSES]
     assert ("fold", True) in seen
-    assert ("inline", False) in seen
+    assert ("inline_calls", False) in seen
     assert fired == ["mul_one"]
 
 
