@@ -34,7 +34,7 @@ from ..plan import (
     State,
 )  # fmt: skip
 from ..sizes import Dim, Shape, Size, multiply, product
-from .fuse import (
+from .cluster import (
     COLUMNS,
     CONTRACTION,
     COPY,
@@ -44,9 +44,9 @@ from .fuse import (
     Cluster,
     Fusion,
     describe_cluster,
-    fuse,
     root,
 )  # fmt: skip
+from .fuse import fuse
 from .lower import Lowering
 from .lower_context import KernelBuilder, Sites, Storage
 from .memory import Life, assign

@@ -26,229 +26,47 @@ their consumers), `fuse_pointwise`, `fuse_rows`, `fuse_columns`, `fuse_full`, `f
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
+from ..errors import InternalError
 from ..ir.node import Node, Tensor
-from ..ir.op import CONTRACT, EFFECT, LEAF, NEST, REDUCE, VIEW
+from ..ir.op import CONTRACT, EFFECT, LEAF, NEST, REDUCE, REGION, STATE, VIEW
 from ..ir.op import POINTWISE as POINTWISE_OP
 from ..ir.program import Program
-from ..sizes import Dim, product
+from ..sizes import Dim
+from .cluster import (
+    COLUMNS,
+    CONCAT,
+    CONTRACTION,
+    EFFECT_KIND,
+    ELEMENT,
+    FULL,
+    NEST_KIND,
+    POINTWISE,
+    REDUCTION,
+    RESULT,
+    ROW,
+    ROWS,
+    Cluster,
+    Fusion,
+    is_reduction,
+    reduction_form,
+)
 from .index_math import estimate
-from .relations import LEAD, OTHER, SAME, SCALAR, compose, count, direct_reads, merge
+from .inline_values import Inliner
+from .relations import LEAD, OTHER, SAME, SCALAR, count, merge
 
-POINTWISE, ROWS, COLUMNS, FULL, REDUCTION, CONTRACTION, CONCAT, NEST_KIND, EFFECT_KIND, COPY = (
-    "pointwise", "rows", "columns", "full", "reduce", "contract", "concat", "nest", "effect",
-    "copy",
-)  # fmt: skip
-
-CHEAP_FLOPS = 2.0  # of an inlined value that several consumers compute again
-CHEAP_SCALAR_FLOPS = 8.0
-LONGEST_INLINE = 12  # inlined nodes in a row, so that nothing recurses deeply
 LARGEST_CLUSTER = 160  # members: keeps basic blocks, and so compile time, in bounds
 
-ELEMENT, ROW, RESULT = "element", "row", "result"  # what a member has one value for
 
-
-@dataclass(eq=False)
-class Cluster:
-    """Nodes computed by one nest of loops. `level` says for each member what it has a value for:
-    each element, each row, or (reductions to columns or one value) only after the loops."""
-
-    number: int
-    kind: str
-    count: Dim = 1
-    rows: Dim | None = None  # of rows; of columns the number of columns
-    members: list[Tensor] = field(default_factory=list)
-    level: dict[Tensor, str] = field(default_factory=dict)
-    stored: dict[Tensor, None] = field(default_factory=dict)
-    reads: dict[Tensor, str] = field(default_factory=dict)
-    nodes: list[Node] = field(default_factory=list)
-    inlined: dict[Node, None] = field(default_factory=dict)
-    after: dict[Node, None] = field(default_factory=dict)  # effects that must run before
-    copy: tuple[Tensor, Hashable] | None = None
-    fallible: bool = False
-    reasons: list[str] = field(default_factory=list)
-
-    def __repr__(self) -> str:
-        names = ", ".join(node.op.name for node in self.nodes)
-        return f"<{self.kind} cluster {self.number}: {names}>"
-
-
-@dataclass
-class Fusion:
-    """The result: clusters in a topological order, and how each tensor is found."""
-
-    clusters: list[Cluster]
-    cluster_of: dict[Tensor, Cluster]
-    reads: dict[Tensor, dict[Tensor, str]]
-
-
-def root(tensor: Tensor) -> Tensor:
-    """The tensor whose memory a chain of views shares."""
-    while tensor.node.op.kind == VIEW:
-        tensor = tensor.node.inputs[0]
-    return tensor
-
-
-def reduction_form(tensor: Tensor) -> str:
-    """rows, columns, full, or reduce (anything else), by where the reduced dimensions stand;
-    pointwise where they all have size 1."""
-    source = tensor.node.inputs[0]
-    axes = set(tensor.node.attrs["axes"])
-    labels = [k in axes for k, dim in enumerate(source.dims) if dim != 1]
-    if not any(labels):
-        return POINTWISE
-    if all(labels):
-        return FULL
-    changes = sum(a != b for a, b in zip(labels, labels[1:], strict=False))
-    if changes == 1:
-        return ROWS if labels[-1] else COLUMNS
-    return REDUCTION
-
-
-def is_reduction(tensor: Tensor) -> bool:
-    """Whether a tensor combines elements of its input (over more than dimensions of size 1)."""
-    return tensor.node.op.kind == REDUCE and reduction_form(tensor) != POINTWISE
-
-
-class _Fuser:
+class _Fuser(Inliner):
     def __init__(self, program: Program, disable: frozenset[str]):
-        self.program = program
-        self.disable = disable
-        self.nodes = program.nodes()
-        self.users: dict[Tensor, list[Node]] = {}
-        for node in self.nodes:
-            for position, tensor in enumerate(node.inputs):
-                if position not in node.op.shape_only:
-                    self.users.setdefault(tensor, []).append(node)
-        self.forced = self._forced()
-        self.inlined: dict[Tensor, tuple[float, int]] = {}  # cost of an element, nodes in a row
-        self.deps: dict[Tensor, dict[Tensor, str]] = {}
-        self.checks: set[Node] = set()
+        super().__init__(program, disable)
         self.clusters: list[Cluster] = []
-        self.cluster_of: dict[Tensor, Cluster] = {}
         self.above: list[int] = []  # for each cluster the bits of the clusters it needs
         self.alive: list[bool] = []
         self.readers: dict[Tensor, list[Cluster]] = {}
         self.effects_so_far: dict[Node, Cluster] = {}
-
-    def on(self, rule: str) -> bool:
-        return rule not in self.disable and "fuse" not in self.disable
-
-    def _forced(self) -> set[Tensor]:
-        """Tensors that must be in memory: results, and what loops of their own read."""
-        found = {root(t) for t in self.program.roots()}
-        for node in self.nodes:
-            if node.op.kind in (NEST, EFFECT):
-                found.update(root(t) for t in node.inputs)
-        return found
-
-    # -- what a tensor reads ------------------------------------------------------------------
-
-    def _resolve(self, reads: Iterable[tuple[Tensor, str]]) -> dict[Tensor, str]:
-        """Reads in terms of tensors that are not inlined."""
-        found: dict[Tensor, str] = {}
-        for tensor, how in reads:
-            tensor = root(tensor)
-            if tensor in self.inlined:
-                for base, inner in self.deps[tensor].items():
-                    found[base] = merge(found.get(base), compose(how, inner, inner == SCALAR))
-            else:
-                if product(tensor.dims) == 1:
-                    how = SCALAR
-                found[tensor] = merge(found.get(tensor), how)
-        return found
-
-    def _analyse(self, node: Node) -> None:
-        kind = node.op.kind
-        for tensor in node.outputs:
-            if kind == POINTWISE_OP and node.op.name != "concat":
-                reads, checks = direct_reads(tensor)
-                if checks:
-                    self.checks.add(node)
-                self.deps[tensor] = self._resolve(reads)
-                cost = self._inline_cost(tensor, reads)
-                if cost is not None:
-                    self.inlined[tensor] = cost
-            elif kind == REDUCE:
-                self.deps[tensor] = self._resolve([(node.inputs[0], SAME)])
-            else:
-                inputs = [
-                    (t, OTHER) for p, t in enumerate(node.inputs) if p not in node.op.shape_only
-                ]
-                self.deps[tensor] = self._resolve(inputs)
-
-    def _inline_cost(self, tensor: Tensor, reads) -> tuple[float, int] | None:
-        """(FLOPs of an element, nodes in a row) of a value to inline, None to compute it once."""
-        node = tensor.node
-        if tensor in self.forced or node in self.checks or not self.on("inline"):
-            return None
-        cost, length = node.op.flops, 1
-        for read, _ in reads:
-            inner = self.inlined.get(root(read))
-            if inner is not None:
-                cost += inner[0]
-                length = max(length, 1 + inner[1])
-        if length > LONGEST_INLINE:
-            return None
-        deps = self.deps[tensor]
-        wide = [t for t, how in deps.items() if how != SCALAR]
-        if product(tensor.dims) == 1:
-            return (cost, length) if cost <= CHEAP_SCALAR_FLOPS else None
-        users = self._real_users(tensor)
-        if len(wide) == 1 and deps[wide[0]] == SAME and self._costs_nothing(tensor, wide[0], users):
-            return None
-        if len(wide) <= 1 and cost <= CHEAP_FLOPS:
-            return cost, length
-        if len(users) == 1 and len(wide) <= 4:
-            user = users[0]
-            if user.op.name == "concat":
-                return cost, length  # each element is computed once, in its own loop
-            # Movement that reads each element at most once may compute it on the way.
-            if (
-                user.op.kind == POINTWISE_OP
-                and len(user.inputs) == 1
-                and user.op.flops == 0
-                and estimate(count(user.outputs[0])) <= estimate(count(tensor))
-            ):
-                return cost, length
-            if len(wide) <= 2 and cost == 0:  # a gather
-                return cost, length
-        return None
-
-    def _costs_nothing(self, tensor: Tensor, source: Tensor, users) -> bool:
-        """Whether storing `tensor`, computed where `source` is, takes no more memory traffic than
-        storing `source` and computing `tensor` again wherever it is read."""
-        if source.node.op.kind == LEAF or source not in self.cluster_of:
-            return False
-        if self.cluster_of[source].kind in (NEST_KIND, EFFECT_KIND, CONCAT, REDUCTION):
-            return False
-        alone = source not in self.forced and all(
-            root(user.outputs[0]) is tensor
-            or user.outputs[0] in self.inlined
-            and (
-                self.deps[user.outputs[0]].get(source) is not None
-                and self._only_feeds(user.outputs[0], tensor)
-            )
-            for user in self._real_users(source)
-        )
-        # Operands of contractions are read many times, and in place only where they are stored.
-        return alone or any(user.op.kind == CONTRACT for user in users)
-
-    def _only_feeds(self, inlined: Tensor, tensor: Tensor) -> bool:
-        return all(user.outputs[0] is tensor for user in self._real_users(inlined))
-
-    def _real_users(self, tensor: Tensor) -> list[Node]:
-        """The users of a tensor, seen through views."""
-        found, stack = [], [tensor]
-        while stack:
-            for user in self.users.get(stack.pop(), ()):
-                if user.op.kind == VIEW:
-                    stack.append(user.outputs[0])
-                else:
-                    found.append(user)
-        return found
 
     # -- clusters -----------------------------------------------------------------------------
 
@@ -257,7 +75,7 @@ class _Fuser:
             kind = node.op.kind
             if kind in (LEAF, VIEW):
                 continue
-            self._analyse(node)
+            self.analyse(node)
             if kind == POINTWISE_OP and node.op.name != "concat":
                 for tensor in node.outputs:
                     if tensor not in self.inlined:
@@ -288,13 +106,15 @@ class _Fuser:
         cluster = self._new(kind, node.outputs, size)
         if not node.outputs:
             cluster.nodes.append(node)
+        if node.op.kind in (STATE, REGION):
+            raise InternalError(f"lowering: {node.op.name} should have been rewritten before")
         host = kind == EFFECT_KIND and node.op.lower is None
         cluster.fallible = node.op.fallible or host
         for control in node.controls:
             self._require(cluster, control)
         if node.op.kind == EFFECT or node in self.program.effects:
             for tensor in node.inputs:
-                self._depend(cluster, self._resolve([(tensor, OTHER)]))
+                self._depend(cluster, self.resolve([(tensor, OTHER)]))
             for earlier in self.program.effects:
                 if earlier is node:
                     break
@@ -314,23 +134,34 @@ class _Fuser:
         size = count(tensor)
         deps = self.deps[tensor]
         joined: Cluster | None = None
+        refused: dict[Cluster, str] = {}
         if self.on("fuse_pointwise") and not tensor.node.controls:
             for cluster in self._candidates(deps, size):
                 for level in (ELEMENT, ROW):
-                    if self._fits(cluster, tensor, level, size):
+                    why = self._refusal(cluster, tensor, level, size)
+                    if not why:
                         joined = cluster
                         self._add(cluster, tensor, level)
                         break
+                    refused.setdefault(cluster, why)
                 if joined is not None:
                     break
         if joined is None:
             joined = self._new(POINTWISE, [tensor], size)
+            self._explain(joined, tensor, refused)
             for control in tensor.node.controls:
                 self._require(joined, control)
         joined.fallible = joined.fallible or tensor.node in self.checks
         for other in self._needed(deps):
             if other is not joined:
                 self._merge(joined, other)
+
+    def _explain(self, cluster: Cluster, tensor: Tensor, refused: dict[Cluster, str]) -> None:
+        """Notes why a new cluster was begun, for the report."""
+        for other, why in list(refused.items())[:2]:
+            names = [node.op.name for node in other.nodes]
+            loops = f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
+            cluster.reasons.append(f"{tensor.node.op.name} not in the loops of {loops}: {why}")
 
     def _place_reduction(self, tensor: Tensor) -> None:
         form = reduction_form(tensor)
@@ -340,19 +171,23 @@ class _Fuser:
         level = ROW if form == ROWS else RESULT
         deps = self.deps[tensor]
         joined: Cluster | None = None
+        refused: dict[Cluster, str] = {}
         if form != REDUCTION and self.on(f"fuse_{form}"):
             for cluster in self._candidates(deps, size):
-                if not self._takes_reduction(cluster, form, size, groups):
-                    continue
-                if self._fits(cluster, tensor, ELEMENT, size):
+                why = self._refusal(cluster, tensor, ELEMENT, size)
+                if not why and not self._takes_reduction(cluster, form, size, groups):
+                    why = f"they take no reduction over {form}"
+                if not why:
                     joined = cluster
                     cluster.kind, cluster.rows = form, groups
                     self._add(cluster, tensor, level)
                     break
+                refused.setdefault(cluster, why)
         if joined is None:
             joined = self._new(form, [], size)
             joined.rows = groups
             self._add(joined, tensor, level)
+            self._explain(joined, tensor, refused)
         for other in self._needed(deps):
             if other is not joined:
                 self._merge(joined, other)
@@ -382,29 +217,30 @@ class _Fuser:
                             found[cluster] = None
         return list(found)
 
-    def _fits(self, cluster: Cluster, tensor: Tensor, level: str, size: Dim) -> bool:
-        """Whether `tensor` can be computed in the loops of `cluster`."""
+    def _refusal(self, cluster: Cluster, tensor: Tensor, level: str, size: Dim) -> str:
+        """Why `tensor` cannot be computed in the loops of `cluster`; empty where it can."""
         if len(cluster.members) >= LARGEST_CLUSTER:
-            return False
+            return "they are as large as loops get"
         if level == ROW:
             if cluster.kind != ROWS or cluster.rows != size:
-                return False
-        elif cluster.count != size or cluster.kind not in (
-            POINTWISE, ROWS, COLUMNS, FULL, CONTRACTION,
-        ):  # fmt: skip
-            return False
+                return "it has another number of elements"
+        elif cluster.count != size:
+            return "it has another number of elements"
         rule = "fuse_epilogue" if cluster.kind == CONTRACTION else f"fuse_{cluster.kind}"
+        if cluster.kind not in (POINTWISE, ROWS, COLUMNS, FULL, CONTRACTION):
+            return "those are loops of their own"
         if not self.on(rule):
-            return False
+            return f"{rule} is switched off"
         if cluster.kind == CONTRACTION and tensor.node in self.checks:
-            return False
+            return "it can fail"
         deps = self.deps[tensor]
         if not self._at_hand(cluster, deps, level):
-            return False
+            return "it reads them in another order, or when they are complete"
         bit = 1 << cluster.number
-        return not any(
-            self.above[other.number] & bit for other in self._needed(deps) if other is not cluster
-        )
+        for other in self._needed(deps):
+            if other is not cluster and self.above[other.number] & bit:
+                return "something that it needs too comes after them"
+        return ""
 
     def _at_hand(self, cluster: Cluster, deps: dict[Tensor, str], level: str) -> bool:
         """Whether what is read of the cluster itself is known at the same element or row."""
@@ -550,15 +386,3 @@ class _Fuser:
 def fuse(program: Program, disable: frozenset[str] = frozenset()) -> Fusion:
     """Groups the nodes of an optimised program into clusters."""
     return _Fuser(program, disable).run()
-
-
-def describe_cluster(cluster: Cluster) -> str:
-    """One line for the report: the form of the loops, what they compute, what is fused in."""
-    names = [node.op.name for node in cluster.nodes]
-    if cluster.kind == COPY:
-        return "copy of a value that belongs in two places"
-    text = f"{cluster.kind} loops of {', '.join(names)}"
-    if cluster.inlined:
-        inlined = dict.fromkeys(node.op.name for node in cluster.inlined)
-        text += f" (computing {', '.join(inlined)} where it is read)"
-    return text

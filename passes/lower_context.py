@@ -22,8 +22,9 @@ from ..loop import nodes as loop
 from ..loop.nodes import Buffer, Check, Const, Expr, For, Let, Load, Local, SizeOf, Stmt, Var
 from ..plan import Site
 from ..sizes import Dim, product
-from .fuse import is_reduction
+from .cluster import is_reduction
 from .index_math import Form, IndexMath
+from .relations import scalar_constant
 
 
 @dataclass
@@ -376,13 +377,3 @@ class NestContext:
               error: str = "OutOfRangeError") -> Check:  # fmt: skip
         """The statement of a run-time check, for the op to place."""
         return self.builder.check(condition, self.node, message, values, error)
-
-
-def scalar_constant(node: Node) -> Const | None:
-    """The value of a constant of one element."""
-    if node.op.name != "constant":
-        return None
-    array = node.attrs["value"].array
-    if array.size != 1:
-        return None
-    return Const(array.reshape(()).item(), node.outputs[0].dtype)

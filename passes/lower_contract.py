@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..ir.node import Tensor
 from ..ir.op import POINTWISE, VIEW
-from ..loop import nodes as loop
 from ..loop.nodes import Expr, Stmt, Var
 from ..sizes import Dim, multiply, product
+from .cluster import Cluster
 from .contraction import ContractionSpec, Operand, Strided, contraction_nest
-from .fuse import Cluster
 from .index_math import Form
-from .lower import Lowering, compute
-from .lower_context import KernelBuilder, scalar_constant
+from .lower_context import KernelBuilder
+from .lower_loops import compute
+from .relations import scalar_constant
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class _Side:
         return [self.tensor.dims[axis] for axis in group]
 
 
-def lower_contraction(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> None:
+def contraction_loops(target: Any, builder: KernelBuilder, cluster: Cluster) -> None:
     result = next(t for t in cluster.members if t.node.op.kind == "contract")
     node = result.node
     a, b = node.inputs
@@ -74,7 +75,7 @@ def lower_contraction(lowering: Lowering, builder: KernelBuilder, cluster: Clust
         epilogue=epilogue,
         variable=variable,
     )
-    built = contraction_nest(spec, lowering.target)
+    built = contraction_nest(spec, target)
     builder.workspaces.extend(built.workspaces)
     for stmt in built.body:
         builder.emit(stmt)
@@ -160,6 +161,3 @@ def _cost(builder: KernelBuilder, tensor: Tensor) -> int:
         total += tensor.node.op.flops
         stack.extend(tensor.node.inputs)
     return int(total)
-
-
-__all__ = ["loop", "lower_contraction"]

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..dtypes import int64
 from ..ir.node import Node, Tensor
 from ..loop import nodes as loop
 from ..loop.nodes import Const, Expr, Var
@@ -47,7 +46,7 @@ class _Probe:
     def read(self, position: int, index: Sequence[Expr]) -> Expr:
         tensor = self.node.inputs[position]
         self.reads.append((tensor, relation(tensor.dims, index, self.output.dims, self.own)))
-        return Var("x", tensor.dtype)
+        return scalar_constant(tensor.node) or Var("x", tensor.dtype)
 
     def read_broadcast(self, position: int, index: Sequence[Expr]) -> Expr:
         dims = self.node.inputs[position].dims
@@ -114,7 +113,11 @@ def count(tensor: Tensor) -> Dim:
     return product(tensor.dims)
 
 
-__all__ = [
-    "LEAD", "OTHER", "SAME", "SCALAR", "compose", "count", "direct_reads", "index_vars", "int64",
-    "merge", "relation",
-]  # fmt: skip
+def scalar_constant(node: Node) -> Const | None:
+    """The value of a constant of one element."""
+    if node.op.name != "constant":
+        return None
+    array = node.attrs["value"].array
+    if array.size != 1:
+        return None
+    return Const(array.reshape(()).item(), node.outputs[0].dtype)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from ..ir.node import Tensor
 from ..ir.op import CONTRACT
 from ..sizes import product
-from .fuse import CONTRACTION, EFFECT_KIND, Cluster
+from .cluster import CONTRACTION, EFFECT_KIND, Cluster
 from .index_math import estimate
 
 SMALL_WORK = 1 << 17  # FLOPs and bytes below which a cluster gladly shares a launch
