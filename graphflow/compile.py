@@ -142,6 +142,7 @@ def compile_step(
         verify=options.verify or knobs.verify,
         check_numerics=options.check_numerics,
         observe=trace.observe,
+        fired=trace.fired,
     )
     optimised = run_graph_passes(program, pass_options)
     stages["graph passes"] = time.perf_counter() - start
@@ -407,6 +408,11 @@ class _Trace:
         if name.endswith(".gfp") and self._wants("plan"):
             print(text, file=sys.stderr)
         self._write(name, text)
+
+    def fired(self, name: str, before: Node, after: Tensor) -> None:
+        """Called for each rewrite by a rule; its name is the one GRAPHFLOW_DISABLE takes."""
+        if self._wants("passes"):
+            self.line("passes", f"  {name}: {before.op.name} -> {after.node.op.name}")
 
     def observe(self, name: str, before: Any, after: Any, seconds: float) -> None:
         """Called after each pass with its input and output."""
