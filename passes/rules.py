@@ -11,7 +11,7 @@ logs call it and what `GRAPHFLOW_DISABLE` takes; its algebra stands beside it:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -76,9 +76,9 @@ COMMUTATIVE = words(
 BROADCASTING = BINARY | {"select"}
 
 
-def made_by(tensor: Tensor, op: str) -> Node | None:
-    """The node of `tensor` if it is an `op`."""
-    return tensor.node if tensor.node.op.name == op else None
+def made_by(tensor: Tensor | None, op: str) -> Node | None:
+    """The node of `tensor` if there is one and it is an `op`."""
+    return tensor.node if tensor is not None and tensor.node.op.name == op else None
 
 
 def uniform(tensor: Tensor):
@@ -105,7 +105,7 @@ def beside(node: Node, value) -> Tensor | None:
     return None
 
 
-def constant_operand(node: Node) -> tuple[Tensor, object] | tuple[None, None]:
+def constant_operand(node: Node) -> tuple[Tensor | None, Any]:
     """(other operand, number) of a commutative operation with a uniform constant."""
     a, b = node.inputs
     number = uniform(b)

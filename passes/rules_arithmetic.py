@@ -138,10 +138,10 @@ def neg_both(node: Node):  # -x * -y -> x * y
 @rule("mul")
 def mul_neg_constant(node: Node):  # -x * c -> x * -c
     x, value = constant_operand(node)
-    inner = made_by(x, "neg") if x is not None else None
+    inner = made_by(x, "neg")
     if inner is None or not is_float(node):
         return None
-    return fitted(node, _("mul", inner.inputs[0], number(-value, x.dtype)))
+    return fitted(node, _("mul", inner.inputs[0], number(-value, node.outputs[0].dtype)))
 
 
 @rule("abs")
@@ -166,7 +166,7 @@ def _may_be_minus_zero(x: Tensor) -> bool:
 @rule("mul")
 def mul_constants(node: Node):  # (x * a) * b -> x * (a * b)
     x, outer = constant_operand(node)
-    inner = made_by(x, "mul") if x is not None else None
+    inner = made_by(x, "mul")
     if inner is None:
         return None
     y, value = constant_operand(inner)
@@ -190,7 +190,7 @@ def _product(a, b, node: Node):
 @rule("add")
 def add_constants(node: Node):  # (x + a) + b -> x + (a + b), of integers
     x, outer = constant_operand(node)
-    inner = made_by(x, "add") if x is not None else None
+    inner = made_by(x, "add")
     if inner is None or is_float(node):
         return None
     y, value = constant_operand(inner)
@@ -242,12 +242,12 @@ def reciprocal_twice(node: Node):  # 1 / sqrt(x) -> rsqrt(x)
 
 @rule("pow")
 def pow_constant(node: Node):  # x**2 -> x*x, x**1 -> x, x**0 -> 1, x**-1 -> 1/x, x**0.5 -> sqrt(x)
-    x, power = node.inputs[0], uniform(node.inputs[1])
+    power = uniform(node.inputs[1])
     if power is None:
         return None
     if power == 0:
         return filled(node, 1)
-    x = fitted(node, x)
+    x = fitted(node, node.inputs[0])
     if x is None or power not in (1, 2, 3) and not is_float(node):
         return None
     if power == 1:
@@ -322,7 +322,7 @@ def one_minus_sigmoid(node: Node):  # 1 - sigmoid(x) -> sigmoid(-x)
 @rule("reciprocal")
 def sigmoid_written_out(node: Node):  # 1 / (1 + exp(-x)) -> sigmoid(x)
     total = made_by(node.inputs[0], "add")
-    power = made_by(beside(total, 1), "exp") if total and beside(total, 1) is not None else None
+    power = made_by(beside(total, 1), "exp") if total is not None else None
     if power is None:
         return None
     x = fitted(node, power.inputs[0])
@@ -333,7 +333,9 @@ def sigmoid_written_out(node: Node):  # 1 / (1 + exp(-x)) -> sigmoid(x)
 def log_exp_quotient(node: Node):  # log(exp(x) / y) -> x - log(y), as in log(softmax)
     quotient = made_by(node.inputs[0], "div")
     power = made_by(quotient.inputs[0], "exp") if quotient is not None else None
-    if power is None or not never_negative(quotient.inputs[1]) and not _sum_of_exp(quotient):
+    if quotient is None or power is None:
+        return None
+    if not never_negative(quotient.inputs[1]) and not _sum_of_exp(quotient):
         return None
     return _("sub", power.inputs[0], _("log", quotient.inputs[1]))
 

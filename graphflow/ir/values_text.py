@@ -15,7 +15,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -218,7 +218,7 @@ class LineReader:
     def rest(self) -> str:
         return self.line[self._position :].strip()
 
-    def fail(self, message: str):
+    def fail(self, message: str) -> NoReturn:
         raise TextError(
             f"line {self.number}: {message}: {self.line[self._position :].strip()[:60]!r}"
         )
@@ -309,9 +309,9 @@ class ValueReader:
             reader.fail(f"{text} is a Python object, which has no text: this graph cannot be read")
         if kind == "name":
             return self._word(reader, text)
-        if text == "(":
-            return self._parenthesis(reader)
-        return reader.fail("a value was expected")
+        if text != "(":
+            reader.fail("a value was expected")
+        return self._parenthesis(reader)
 
     def _word(self, reader: LineReader, text: str) -> Any:
         if text in _WORDS:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NoReturn
 
 from ..errors import GraphError, InternalError
 from ..sizes import symbols_of
@@ -32,7 +33,7 @@ class _Verifier:
         self.program = program
         self.after = after
 
-    def fail(self, message: str, node: Node | None = None) -> None:
+    def fail(self, message: str, node: Node | None = None) -> NoReturn:
         lines = [f"after pass {self.after}: {message}"]
         if node is not None:
             inputs = ", ".join(f"{t.node.op.name} {t.tensor_type}" for t in node.inputs)
@@ -88,7 +89,6 @@ class _Verifier:
             types = infer(node.op, node.inputs, node.attrs, node.regions, rules)
         except GraphError as error:
             self.fail(f"its type rule refuses it: {error}", node)
-            return
         if types != node.types:
             wanted = ", ".join(map(str, types))
             self.fail(f"its type rule gives {wanted}", node)
