@@ -68,6 +68,8 @@ from .ops.state import *
 from .ops.tensor_shape import *
 from .ops.variables import *
 from .passes.differentiate import (
+    AggregationMethod,
+    UnconnectedGradients,
     forward_gradients,
     gradients,
     hessian_vector_product,
