@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..ir.node import Node, Tensor
-from ..ir.op import CONTRACT, LEAF, NEST
+from ..ir.op import CONTRACT, LEAF
 from ..ir.program import Program
 from ..loop.nodes import Kernel
 from ..plan import (
@@ -35,12 +35,7 @@ from ..plan import (
 )  # fmt: skip
 from ..sizes import Dim, Shape, Size, multiply, product
 from .cluster import (
-    COLUMNS,
-    CONTRACTION,
     COPY,
-    ELEMENT,
-    FULL,
-    POINTWISE,
     Cluster,
     Fusion,
     describe_cluster,
@@ -49,7 +44,7 @@ from .cluster import (
 from .fuse import fuse
 from .lower import Lowering
 from .lower_context import KernelBuilder, Sites, Storage
-from .memory import Life, assign
+from .memory import Life, assign, reuse, safe_in_place
 from .pipeline import PassOptions
 from .relations import SAME
 from .schedule import Schedule, Write, is_host_call, schedule
@@ -202,7 +197,7 @@ class _Planner:
             if key is None or read is None or read in fetched or "in_place_state" in self.disable:
                 continue
             cluster = by_copy.get(key) or self.fusion.cluster_of[key]
-            if tuple(state["shape"]) == tuple(read.dims) and _safe_in_place(cluster, key, read):
+            if tuple(state["shape"]) == tuple(read.dims) and safe_in_place(cluster, key, read):
                 writes.append(Write(variable, cluster, read))
 
         def arena_bytes(tensor: Tensor) -> int:
@@ -274,13 +269,23 @@ class _Planner:
         keys = sorted(
             shapes, key=lambda k: (order[shapes[k][3].place], shapes[k][3].index)
         )  # stable: arena buffers stay in order of first use
+        over = {}
+        if "memory.in_place" not in self.disable:
+            given = set(self.places)
+            over = reuse([(it.clusters, given) for it in launches], first, last)
+        for key, source in over.items():
+            last[source] = max(last[source], last[key])
+        keys = [key for key in keys if key not in over]
         self.ids = {key: number for number, key in enumerate(keys)}
-        lives = [
-            Life(self.ids[k], _bytes(shapes[k]), first[k], last[k])
-            for k in keys if shapes[k][3].place == ARENA
-        ]  # fmt: skip
-        reuse = {} if "memory.in_place" in self.disable else self._reuse(launches, first, last)
-        arena = assign(lives, reuse)
+        for key, source in over.items():
+            self.ids[key] = self.ids[source]
+        arena = assign(
+            [
+                Life(self.ids[k], _bytes(shapes[k]), first[k], last[k])
+                for k in keys
+                if shapes[k][3].place == ARENA
+            ]
+        )
         buffers = []
         for key in keys:
             name, dtype, shape, place = shapes[key]
@@ -296,8 +301,8 @@ class _Planner:
                     _bytes(shapes[key]),
                     first.get(key, 0),
                     last.get(key, 0),
-                    arena.offsets.get(id_, -1) if place.place == ARENA else -1,
-                )  # fmt: skip
+                    arena.offsets.get(id_, -1),
+                )
             )
         commit = len(launches)
         writers = {self.states[v]["write"] for v in in_place}
@@ -358,30 +363,6 @@ class _Planner:
             launched.note,
         )
 
-    def _reuse(self, launches, first, last) -> dict[int, int]:
-        """Which arena buffers are written over an input that dies in the same launch."""
-        result: dict[int, int] = {}
-        for number, launched in enumerate(launches):
-            taken: set[Hashable] = set()
-            for position, cluster in enumerate(launched.clusters):
-                for out in cluster.stored:
-                    if out in self.places or first.get(out) != number:
-                        continue
-                    for source in cluster.reads:
-                        if (
-                            source in self.places or source in taken
-                            or source.node.op.kind == LEAF or source not in first
-                            or last[source] != number or first[source] == number
-                            or _size(source) != _size(out)
-                            or not _safe_in_place(cluster, out, source)
-                            or any(source in c.reads for c in launched.clusters[position + 1 :])
-                        ):  # fmt: skip
-                            continue
-                        taken.add(source)
-                        result[self.ids[out]] = self.ids[source]
-                        break
-        return result
-
     def _name(self, key: Hashable) -> str:
         tensor = key.of if isinstance(key, Copy) else key
         assert isinstance(tensor, Tensor)
@@ -412,35 +393,9 @@ class _Planner:
         return "something that needs the new value can fail, or reads the old value later"
 
 
-def _size(tensor: Tensor) -> Dim:
-    return multiply(product(tensor.dims), tensor.dtype.bytes)
-
-
 def _bytes(entry) -> Dim:
     _, dtype, shape, _ = entry
     return multiply(product(shape), dtype.bytes)
-
-
-def _safe_in_place(cluster: Cluster, key: Hashable, old: Tensor) -> bool:
-    """Whether the cluster's loops are right when `key` is written over `old`."""
-    how = cluster.reads.get(old)
-    if how is None:
-        return True
-    if cluster.kind in (POINTWISE, CONTRACTION, COLUMNS, FULL):
-        assert isinstance(key, Tensor)
-        return (
-            how == SAME and cluster.level.get(key) == ELEMENT
-            and key.dtype.bytes == old.dtype.bytes
-        )  # fmt: skip
-    if cluster.copy is not None:
-        return False
-    node = cluster.nodes[0]
-    if node.op.kind == NEST and isinstance(key, Tensor) and node.op.in_place:
-        position = node.op.in_place.get(key.index)
-        if position is None or root(node.inputs[position]) is not old:
-            return False
-        return all(root(t) is not old for p, t in enumerate(node.inputs) if p != position)
-    return False
 
 
 def _kernel_name(clusters: list[Cluster]) -> str:

@@ -2,17 +2,21 @@
 
 A buffer of the arena is alive from the launch that writes it to the last one that reads it.
 Elementwise loops may write their result over an input that dies with them (`memory.in_place`);
-such a chain of buffers is one block. Where all sizes are known, blocks get offsets here: the
-largest first, each at the lowest place that no block alive at the same time holds. Symbolic
-blocks get theirs when a run binds the sizes.
+such a chain of values is one buffer. Where all sizes are known, buffers get offsets here, by the
+best of a few greedy orders: each in the smallest gap between the buffers alive with it. Buffers
+of unknown sizes get theirs when a run binds the sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..sizes import Dim, Size
+from ..ir.node import Tensor
+from ..ir.op import LEAF, NEST
+from ..sizes import Dim, Size, product
+from .cluster import COLUMNS, CONTRACTION, ELEMENT, FULL, POINTWISE, Cluster, root
+from .relations import SAME
 
 ALIGNMENT = 64
 
@@ -32,30 +36,19 @@ class Arena:
     offsets: dict[int, int] = field(default_factory=dict)
     bytes: int | None = None
     lower_bound: int | None = None  # the most that is alive at once
-    # Lives with each chain of reuse widened to that of its block, for run-time assignment.
-    lives: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 def aligned(size: int) -> int:
     return max(ALIGNMENT, -(-size // ALIGNMENT) * ALIGNMENT)
 
 
-def assign(lives: Sequence[Life], reuse: Mapping[int, int]) -> Arena:
-    """Offsets for buffers. `reuse` maps a buffer to the one of equal size it is written over,
-    whose last launch is its first."""
-    block: dict[int, int] = {}
-    by_id = {life.id: life for life in lives}
-    for life in sorted(lives, key=lambda life: life.first):
-        source = reuse.get(life.id)
-        block[life.id] = block[source] if source is not None else life.id
-    if any(isinstance(life.bytes, Size) for life in lives):
-        return Arena()
+def assign(lives: Sequence[Life]) -> Arena:
+    """Offsets for buffers, where all their sizes are known."""
     spans: dict[int, tuple[int, int, int]] = {}
     for life in lives:
-        head = block[life.id]
-        size = aligned(by_id[head].bytes)  # type: ignore[arg-type]
-        first, last, _ = spans.get(head, (life.first, life.last, size))
-        spans[head] = (min(first, life.first), max(last, life.last), size)
+        if isinstance(life.bytes, Size):
+            return Arena()
+        spans[life.id] = (life.first, life.last, aligned(life.bytes))
     placed = _place(spans)
     launches = 1 + max((last for _, last, _ in spans.values()), default=-1)
     changes = [0] * (launches + 1)
@@ -67,7 +60,7 @@ def assign(lives: Sequence[Life], reuse: Mapping[int, int]) -> Arena:
         alive += change
         bound = max(bound, alive)
     total = max((placed[head] + size for head, (_, _, size) in spans.items()), default=0)
-    return Arena({life.id: placed[block[life.id]] for life in lives}, total, bound)
+    return Arena(placed, total, bound)
 
 
 def _place(spans: Mapping[int, tuple[int, int, int]]) -> dict[int, int]:
@@ -105,3 +98,62 @@ def _place_in_order(spans, order) -> dict[int, int]:
         for launch in range(first, last + 1):
             at_launch.setdefault(launch, []).append(head)
     return placed
+
+
+# -- reuse in place ------------------------------------------------------------------------------
+
+
+def reuse(
+    launches: Sequence[tuple[Sequence[Cluster], Collection[Hashable]]],
+    first: Mapping[Hashable, int],
+    last: Mapping[Hashable, int],
+) -> dict[Tensor, Tensor]:
+    """Which values are written over another one, through chains: value -> the first of its chain.
+
+    `launches` has for each its clusters and what does not live in the arena; `first` and `last`
+    are the launches that use a value.
+    """
+    result: dict[Tensor, Tensor] = {}
+    for number, (clusters, given) in enumerate(launches):
+        taken: set[Tensor] = set()
+        for position, cluster in enumerate(clusters):
+            for out in cluster.stored:
+                if out in given or first.get(out) != number:
+                    continue
+                for source in cluster.reads:
+                    if (
+                        source not in given
+                        and source not in taken
+                        and source.node.op.kind != LEAF
+                        and first.get(source, number) < number == last.get(source)
+                        and source.dtype is out.dtype
+                        and product(source.dims) == product(out.dims)
+                        and safe_in_place(cluster, out, source)
+                        and not any(source in later.reads for later in clusters[position + 1 :])
+                    ):
+                        taken.add(source)
+                        result[out] = result.get(source, source)
+                        break
+    return result
+
+
+def safe_in_place(cluster: Cluster, key: Hashable, old: Tensor) -> bool:
+    """Whether the cluster's loops are right when `key` is written over `old`."""
+    how = cluster.reads.get(old)
+    if how is None:
+        return True
+    if cluster.kind in (POINTWISE, CONTRACTION, COLUMNS, FULL):
+        assert isinstance(key, Tensor)
+        return (
+            how == SAME and cluster.level.get(key) == ELEMENT
+            and key.dtype.bytes == old.dtype.bytes
+        )  # fmt: skip
+    if cluster.copy is not None:
+        return False
+    node = cluster.nodes[0]
+    if node.op.kind == NEST and isinstance(key, Tensor) and node.op.in_place:
+        position = node.op.in_place.get(key.index)
+        if position is None or root(node.inputs[position]) is not old:
+            return False
+        return all(root(t) is not old for p, t in enumerate(node.inputs) if p != position)
+    return False

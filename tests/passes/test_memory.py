@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plans import check
 
+import graphflow as tf
 from graphflow.passes.memory import ALIGNMENT, Life, aligned, assign
 from graphflow.sizes import symbol
 
@@ -23,7 +27,7 @@ def lives(draw):
 @given(lives())
 @settings(deadline=None)
 def test_buffers_alive_together_do_not_overlap(found):
-    arena = assign(found, {})
+    arena = assign(found)
     for life in found:
         offset = arena.offsets[life.id]
         assert offset % ALIGNMENT == 0
@@ -36,20 +40,37 @@ def test_buffers_alive_together_do_not_overlap(found):
     assert arena.bytes >= arena.lower_bound
 
 
-def test_a_chain_of_reuse_is_one_block():
-    chain = [Life(0, 4096, 0, 1), Life(1, 4096, 1, 2), Life(2, 4096, 2, 3), Life(3, 64, 0, 3)]
-    arena = assign(chain, {1: 0, 2: 1})
-    assert arena.offsets[0] == arena.offsets[1] == arena.offsets[2]
-    assert arena.bytes == arena.lower_bound == 4096 + 64
-    assert assign(chain, {}).bytes == 2 * 4096 + 64
+@pytest.mark.parametrize("rows", [512, None])
+def test_a_chain_of_elementwise_work_is_one_buffer(rows):
+    x = tf.placeholder(tf.float32, [rows, 8])
+    y = x
+    for _ in range(4):
+        y = tf.tanh(y)
+    feeds = {x: np.ones((512, 8), np.float32)}
+    off = ("fuse_pointwise", "merge_launches")
+    kept = check([tf.reduce_sum(y, axis=0)], feeds, disable=off)
+    apart = check([tf.reduce_sum(y, axis=0)], feeds, disable=(*off, "memory.in_place"))
+    assert sum(b.name == "tanh" and b.place == "arena" for b in kept.buffers) == 1
+    assert sum(b.name.startswith("tanh") and b.place == "arena" for b in apart.buffers) == 4
+    if rows:
+        assert kept.arena_bytes == kept.arena_lower_bound == 512 * 8 * 4
+        assert apart.arena_bytes == 2 * 512 * 8 * 4
+
+
+def test_a_value_read_in_another_order_is_not_overwritten():
+    x = tf.placeholder(tf.float32, [8, 8])
+    y = tf.tanh(x)
+    z = tf.exp(tf.transpose(tf.sigmoid(y)) + tf.tanh(y))
+    plan = check([z], {x: np.eye(8, dtype=np.float32)}, disable=("merge_launches", "inline"))
+    assert len(plan.launches) > 1
 
 
 def test_unknown_sizes_get_their_offsets_from_the_runtime():
     n = symbol("n")
-    arena = assign([Life(0, n * 4, 0, 1), Life(1, 64, 0, 1)], {})
+    arena = assign([Life(0, n * 4, 0, 1), Life(1, 64, 0, 1)])
     assert arena.offsets == {} and arena.bytes is None
 
 
 def test_nothing_needs_no_memory():
-    arena = assign([], {})
+    arena = assign([])
     assert (arena.bytes, arena.lower_bound) == (0, 0)
