@@ -253,9 +253,6 @@ def describe_plan(plan: Plan, parts: _Parts, code: bytes, program: Program) -> D
             "message": site.message,
             "error": site.error,
             "origins": [origin_index[o] for o in site.origins if o in origin_index],
-            "buffers": [
-                [b, by_id[b].dtype.name, list(sizes(by_id[b].shape))] for b in site.buffers
-            ],
         }
         for site in plan.sites
     ]
@@ -293,6 +290,7 @@ def describe_plan(plan: Plan, parts: _Parts, code: bytes, program: Program) -> D
             )
             for call in plan.calls
         ],
+        evidence=[tuple(map(operand, site.buffers)) for site in plan.sites],
         small=not parallel and not plan.calls and _is_brief(plan),
         notes={"sites": sites},
     )

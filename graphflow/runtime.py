@@ -18,7 +18,7 @@ return another Call, which is then run in place of the one that does not fit):
     _size_error(call, message, a, b, shapes)   a Check does not hold (`shapes` are those fed);
                                                message -1: a size came out negative or too large
     _uninitialized(call, slots)                variables that are read have no value
-    _run_error(call, status, site, (value0, value1), launch)   FAILED (site is valid), NO_MEMORY,
+    _run_error(call, status, site, (value0, value1), launch, evidence)   FAILED (site is valid), NO_MEMORY,
                                                REENTERED, or a status of the step's own
     _profiled(call, records, options, run_metadata)   records: (launch, thread, begin_ns, end_ns)
 
@@ -203,6 +203,8 @@ class Description:
     buffers: Sequence[Buffer] = ()
     checks: Sequence[Check] = ()
     calls: Sequence[HostCall] = ()
+    # Of each run-time check, by its site: the arrays that belong to its message.
+    evidence: Sequence[tuple[Operand, ...]] = ()
     small: bool = False
     notes: Any = field(default=None)
 
@@ -229,6 +231,7 @@ class Description:
             ],
             checks=[(c.a, c.b, c.message) for c in self.checks],
             calls=[(c.function, _rows(c.inputs), _rows(c.outputs)) for c in self.calls],
+            evidence=[_rows(operands) for operands in self.evidence],
             small=self.small,
         )
 
@@ -259,6 +262,7 @@ class Description:
                 }
                 for call in self.calls
             ],
+            "evidence": [[asdict(operand) for operand in row] for row in self.evidence],
             "small": self.small,
             "notes": self.notes,
         }
@@ -315,6 +319,7 @@ class Description:
                 HostCall(_read(Operand, row["inputs"]), _read(Operand, row["outputs"]), function)
                 for row, function in zip(rows, functions, strict=True)
             ),
+            evidence=tuple(_read(Operand, row) for row in record["evidence"]),
             small=record["small"],
             notes=record["notes"],
         )

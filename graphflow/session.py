@@ -352,12 +352,12 @@ class Session(BaseSession, runtime.Session):
         raise failures.uninitialized([(h.name, h.location) for h in handles])
 
     def _run_error(self, call, status: int, site: int, values: Sequence[int], launch: int,
-                   data: Sequence[np.ndarray] = ()) -> None:  # fmt: skip
+                   evidence: Sequence[np.ndarray]) -> None:  # fmt: skip
         info: Prepared = call.info
         if site >= 0:
             row = info.step.description.notes["sites"][site]
             origins = [info.step.origins[i] for i in row["origins"]]
-            raise failures.check_failed(row["message"], row["error"], origins, values, data)
+            raise failures.check_failed(row["message"], row["error"], origins, values, evidence)
         if status == runtime.NO_MEMORY:
             raise ResourceExhaustedError("memory for this run could not be had")
         raise GraphError(f"the step stopped with status {status}")

@@ -21,25 +21,6 @@ private:
     PyGILState_STATE state_;
 };
 
-// The arena is reused as soon as the run ends, and the function may keep its arguments: copies.
-PyObject *argument_of(const gf_run *run, const Operand &operand)
-{
-    npy_intp dims[GF_MAX_RANK];
-    auto rank = static_cast<int>(operand.dims.size());
-    for (int i = 0; i < rank; i++) {
-        dims[i] = gf_run_size(run, operand.dims[static_cast<size_t>(i)]);
-    }
-    Py_INCREF(operand.descr.get());
-    PyObject *array = PyArray_NewFromDescr(&PyArray_Type, operand.descr.descr(), rank, dims,
-                                           nullptr, nullptr, 0, nullptr);
-    if (array != nullptr) {
-        auto *to = reinterpret_cast<PyArrayObject *>(array);
-        std::memcpy(PyArray_DATA(to), gf_run_frame(run)->pointers[operand.pointer],
-                    static_cast<size_t>(PyArray_NBYTES(to)));
-    }
-    return array;
-}
-
 bool store_result(const gf_run *run, const Operand &operand, PyObject *value)
 {
     Py_INCREF(operand.descr.get());
@@ -99,6 +80,25 @@ bool call_function(const gf_run *run, const HostCall &call)
 }
 
 } // namespace
+
+// The arena is reused as soon as the run ends, and who gets the array may keep it: a copy.
+PyObject *argument_of(const gf_run *run, const Operand &operand)
+{
+    npy_intp dims[GF_MAX_RANK];
+    auto rank = static_cast<int>(operand.dims.size());
+    for (int i = 0; i < rank; i++) {
+        dims[i] = gf_run_size(run, operand.dims[static_cast<size_t>(i)]);
+    }
+    Py_INCREF(operand.descr.get());
+    PyObject *array = PyArray_NewFromDescr(&PyArray_Type, operand.descr.descr(), rank, dims,
+                                           nullptr, nullptr, 0, nullptr);
+    if (array != nullptr) {
+        auto *to = reinterpret_cast<PyArrayObject *>(array);
+        std::memcpy(PyArray_DATA(to), gf_run_frame(run)->pointers[operand.pointer],
+                    static_cast<size_t>(PyArray_NBYTES(to)));
+    }
+    return array;
+}
 
 int32_t host_call(void *data, gf_run *run, int32_t index)
 {

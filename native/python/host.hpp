@@ -46,6 +46,9 @@ struct Context {
     SavedError error;
 };
 
+// A copy of an array of the step, as it is now. Null: a Python error.
+PyObject *argument_of(const gf_run *run, const Operand &operand);
+
 // For gf_host.call and gf_host.interrupted; `context` is a Context. What Python raises is saved
 // there. Both may be called with or without the interpreter's lock.
 int32_t host_call(void *context, gf_run *run, int32_t index);

@@ -216,7 +216,8 @@ std::unique_ptr<Executable>
 make_executable(const py::bytes &object, int32_t symbol_count, int32_t value_count,
                 int32_t launch_count, const py::list &feeds, const py::list &value_binds,
                 const py::list &constants, const py::list &states, const py::list &outputs,
-                const py::list &buffers, const py::list &checks, const py::list &calls, bool small)
+                const py::list &buffers, const py::list &checks, const py::list &calls,
+                const py::list &evidence, bool small)
 {
     auto executable = std::make_unique<Executable>();
     Reader reader(*executable);
@@ -230,6 +231,9 @@ make_executable(const py::bytes &object, int32_t symbol_count, int32_t value_cou
     reader.read_calls(calls);
     reader.create(object, symbol_count, value_count, launch_count);
     executable->symbol_count = symbol_count;
+    for (const py::handle &operands : evidence) {
+        executable->evidence.push_back(read_operands(operands));
+    }
     executable->small = small && calls.empty();
     return executable;
 }
@@ -384,7 +388,8 @@ void define_programs(PyObject *object)
         .def(py::init(&make_executable), py::arg("object"), py::kw_only(), py::arg("symbol_count"),
              py::arg("value_count"), py::arg("launch_count"), py::arg("feeds"),
              py::arg("value_binds"), py::arg("constants"), py::arg("states"), py::arg("outputs"),
-             py::arg("buffers"), py::arg("checks"), py::arg("calls"), py::arg("small"))
+             py::arg("buffers"), py::arg("checks"), py::arg("calls"), py::arg("evidence"),
+             py::arg("small"))
         .def("arena", &arena_of, py::arg("symbols"))
         .def("inspect", &inspect);
     py::class_<Call>(module, "Call", py::custom_type_setup(collect_cycles<Call>))

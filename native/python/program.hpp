@@ -39,6 +39,7 @@ public:
     std::vector<int32_t> state_slots;
     std::vector<Ref> constants; // arrays whose memory the step reads
     std::vector<HostCall> calls;
+    std::vector<std::vector<Operand>> evidence; // of each check: what belongs to its message
     int32_t symbol_count = 0;
     bool small = false; // runs so briefly that it keeps the interpreter's lock
 

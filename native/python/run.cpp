@@ -188,12 +188,22 @@ bool Run::run_error(int32_t status)
     }
     const gf_frame *frame = gf_run_frame(run_);
     bool failed = status == GF_FAILED;
-    return raised("_run_error",
-                  PyObject_CallMethod(session_.self(), "_run_error", "Oii(LL)i", call_object_.get(),
-                                      status, failed ? frame->site : -1,
+    Ref evidence = Ref::steal(PyList_New(0));
+    if (failed && static_cast<size_t>(frame->site) < executable_.evidence.size()) {
+        for (const Operand &operand : executable_.evidence[static_cast<size_t>(frame->site)]) {
+            Ref array = Ref::steal(argument_of(run_, operand));
+            if (!array || PyList_Append(evidence.get(), array.get()) < 0) {
+                return false;
+            }
+        }
+    }
+    return evidence &&
+           raised("_run_error",
+                  PyObject_CallMethod(session_.self(), "_run_error", "Oii(LL)iO",
+                                      call_object_.get(), status, failed ? frame->site : -1,
                                       failed ? static_cast<long long>(frame->fail_values[0]) : 0LL,
                                       failed ? static_cast<long long>(frame->fail_values[1]) : 0LL,
-                                      failed ? frame->launch : -1));
+                                      failed ? frame->launch : -1, evidence.get()));
 }
 
 bool Run::begin()

@@ -40,7 +40,7 @@ class Session(runtime.Session):
     def _uninitialized(self, call, slots):
         raise HookError("uninitialized", slots)
 
-    def _run_error(self, call, status, site, values, launch):
+    def _run_error(self, call, status, site, values, launch, evidence):
         raise HookError("run", status, site, values, launch)
 
     def _profiled(self, call, records, options, run_metadata):
