@@ -247,10 +247,8 @@ class _Cut:
     def _all_effects(self, results, updates) -> tuple[Node, ...]:
         """Effects, and what only a control dependency asks for but may stop the run."""
         effects = dict.fromkeys(self.effects)
-        if self.checked:
-            roots = [t.node for t in (*results, *updates.values())]
-            reached = set(topological([*roots, *self.effects]))
-            effects |= dict.fromkeys(node for node in self.checked if node not in reached)
+        # Those that results use are roots too: no rewrite may lose a check with its value.
+        effects |= dict.fromkeys(self.checked)
         return tuple(effects)
 
     def _convert(self, node: Node, seen: Mapping[Node, Node | None]) -> Sequence[Tensor]:
