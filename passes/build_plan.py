@@ -191,12 +191,15 @@ class _Planner:
         clusters = [*self.fusion.clusters, *self.copies]
         by_copy = {c.copy[1]: c for c in self.copies if c.copy is not None}
         fetched = {key for key, _ in self.outputs}
-        writes = []
+        writes, updates = [], set()
         for variable, state in self.states.items():
             key, read = state["write"], state["read"]
-            if key is None or read is None or read in fetched or "in_place_state" in self.disable:
+            if key is None:
                 continue
             cluster = by_copy.get(key) or self.fusion.cluster_of[key]
+            updates.add(cluster)
+            if read is None or read in fetched or "in_place_state" in self.disable:
+                continue
             if tuple(state["shape"]) == tuple(read.dims) and safe_in_place(cluster, key, read):
                 writes.append(Write(variable, cluster, read))
 
@@ -207,7 +210,9 @@ class _Planner:
                 return 0
             return estimate(product(tensor.dims)) * tensor.dtype.bytes
 
-        return schedule(clusters, self.fusion.cluster_of, writes, arena_bytes, self.disable)
+        return schedule(
+            clusters, self.fusion.cluster_of, writes, updates, arena_bytes, self.disable
+        )
 
     # -- kernels ------------------------------------------------------------------------------
 

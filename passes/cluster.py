@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 from ..ir.node import Node, Tensor
@@ -77,6 +77,17 @@ def reduction_form(tensor: Tensor) -> str:
 def is_reduction(tensor: Tensor) -> bool:
     """Whether a tensor combines elements of its input (over more than dimensions of size 1)."""
     return tensor.node.op.kind == REDUCE and reduction_form(tensor) != POINTWISE
+
+
+def phases(cluster: Cluster, reads: Mapping[Tensor, Mapping[Tensor, str]]) -> dict[Tensor, int]:
+    """For each member of a row cluster the first loop over the row it can be computed in (for a
+    reduction's result, and what is computed of it for the row: the loop before which it is known).
+    """
+    found: dict[Tensor, int] = {}
+    for tensor in cluster.members:
+        needs = [found[t] for t in reads[tensor] if t in found]
+        found[tensor] = max(needs, default=0) + is_reduction(tensor)
+    return found
 
 
 def describe_cluster(cluster: Cluster) -> str:

@@ -50,13 +50,27 @@ from .cluster import (
     Cluster,
     Fusion,
     is_reduction,
+    phases,
     reduction_form,
+    root,
 )
 from .index_math import estimate
 from .inline_values import Inliner
 from .relations import LEAD, OTHER, SAME, SCALAR, count, merge
 
+_TO = {ROWS: "rows", COLUMNS: "columns", FULL: "one value"}
+COSTLY_FLOPS = 48.0  # of an element that a later loop over its row would compute again
 LARGEST_CLUSTER = 160  # members: keeps basic blocks, and so compile time, in bounds
+
+
+def _known_there(cluster: Cluster, have: str, how: str, level: str) -> bool:
+    """Whether a member with a value for each `have` can be read, in relation `how`, by one with a
+    value for each `level`, in the same loops."""
+    if level == ROW:
+        return have == ROW and (how == SAME or (how == SCALAR and cluster.rows == 1))
+    if have == ELEMENT:
+        return how == SAME or (how == SCALAR and cluster.count == 1)
+    return have == ROW and how == LEAD
 
 
 class _Fuser(Inliner):
@@ -158,10 +172,13 @@ class _Fuser(Inliner):
 
     def _explain(self, cluster: Cluster, tensor: Tensor, refused: dict[Cluster, str]) -> None:
         """Notes why a new cluster was begun, for the report."""
-        for other, why in list(refused.items())[:2]:
+        for other, why in refused.items():
+            if other.count == 1 or cluster.count == 1:
+                continue  # a scalar beside other loops needs no explanation
             names = [node.op.name for node in other.nodes]
             loops = f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
             cluster.reasons.append(f"{tensor.node.op.name} not in the loops of {loops}: {why}")
+            break
 
     def _place_reduction(self, tensor: Tensor) -> None:
         form = reduction_form(tensor)
@@ -176,7 +193,7 @@ class _Fuser(Inliner):
             for cluster in self._candidates(deps, size):
                 why = self._refusal(cluster, tensor, ELEMENT, size)
                 if not why and not self._takes_reduction(cluster, form, size, groups):
-                    why = f"they take no reduction over {form}"
+                    why = f"they take no reduction to {_TO[form]}"
                 if not why:
                     joined = cluster
                     cluster.kind, cluster.rows = form, groups
@@ -244,21 +261,11 @@ class _Fuser(Inliner):
 
     def _at_hand(self, cluster: Cluster, deps: dict[Tensor, str], level: str) -> bool:
         """Whether what is read of the cluster itself is known at the same element or row."""
-        for tensor, how in deps.items():
-            if self.cluster_of.get(tensor) is not cluster:
-                continue
-            have = cluster.level[tensor]
-            if level == ROW:
-                if have != ROW or how not in (SAME, SCALAR):
-                    return False
-                if how == SCALAR and cluster.rows != 1:
-                    return False
-            elif have == ELEMENT:
-                if how != SAME and not (how == SCALAR and cluster.count == 1):
-                    return False
-            elif have != ROW or how != LEAD:
-                return False
-        return True
+        return all(
+            _known_there(cluster, cluster.level[tensor], how, level)
+            for tensor, how in deps.items()
+            if self.cluster_of.get(tensor) is cluster
+        )
 
     def _add(self, cluster: Cluster, tensor: Tensor, level: str) -> None:
         cluster.members.append(tensor)
@@ -292,15 +299,17 @@ class _Fuser(Inliner):
 
     def _merge(self, cluster: Cluster, other: Cluster) -> bool:
         """Moves all of `other`, which `cluster` needs, into `cluster`'s loops, where it can."""
-        if other.kind != POINTWISE or cluster.kind in (CONTRACTION, REDUCTION, CONCAT):
-            return False
-        if not self.on("fuse_pointwise") or other.count != cluster.count:
-            return False
-        if len(cluster.members) + len(other.members) > LARGEST_CLUSTER:
+        if other.kind not in (POINTWISE, ROWS) or other.count != cluster.count:
             return False
         if cluster.kind not in (POINTWISE, ROWS, COLUMNS, FULL):
             return False
-        if not self.on(f"fuse_{cluster.kind}"):
+        if other.kind == ROWS and (
+            cluster.kind in (COLUMNS, FULL) or cluster.rows not in (None, other.rows)
+        ):
+            return False
+        if not all(map(self.on, ("fuse_pointwise", f"fuse_{cluster.kind}", f"fuse_{other.kind}"))):
+            return False
+        if len(cluster.members) + len(other.members) > LARGEST_CLUSTER:
             return False
         first, second = 1 << other.number, 1 << cluster.number
         if self.above[other.number] & second:
@@ -312,18 +321,21 @@ class _Fuser(Inliner):
             if self.alive[index] and self.above[index] >> number & 1:
                 return False
         for tensor in cluster.members:
+            level = ROW if cluster.level[tensor] == ROW and not is_reduction(tensor) else ELEMENT
             for read, how in self.deps[tensor].items():
-                if self.cluster_of.get(read) is other:
-                    of_row = cluster.level[tensor] == ROW and not is_reduction(tensor)
-                    want = None if of_row else SAME
-                    if how != want and not (how == SCALAR and cluster.count == 1):
-                        return False
+                if self.cluster_of.get(read) is other and not _known_there(
+                    other, other.level[read], how, level
+                ):
+                    return False
+        if other.kind == ROWS:
+            cluster.kind, cluster.rows = ROWS, other.rows
         self.alive[number] = False
         for tensor in other.members:
             cluster.members.append(tensor)
-            cluster.level[tensor] = ELEMENT
+            cluster.level[tensor] = other.level[tensor]
             self.cluster_of[tensor] = cluster
         cluster.nodes.extend(n for n in other.nodes if n not in cluster.nodes)
+        cluster.reasons.extend(other.reasons)
         cluster.fallible = cluster.fallible or other.fallible
         cluster.after.update(other.after)
         for tensor, how in other.reads.items():
@@ -364,8 +376,33 @@ class _Fuser(Inliner):
                 source = self.cluster_of.get(tensor)
                 if source is not None and source is not cluster:
                     source.stored[tensor] = None
+            if cluster.kind == ROWS:
+                self._keep_costly(cluster)
         self._find_inlined(alive)
         return Fusion(alive, self.cluster_of, self.deps)
+
+    def _keep_costly(self, cluster: Cluster) -> None:
+        """Stores what several loops over a row need, where computing it again costs more."""
+        phase = phases(cluster, self.deps)
+        cost: dict[Tensor, float] = {}
+        for tensor in cluster.members:
+            own = tensor.node.op.flops
+            for read in tensor.node.inputs:
+                own += self.inlined.get(root(read), (0.0, 0))[0]
+            behind = (cost.get(t, 0.0) for t in self.deps[tensor] if t not in cluster.stored)
+            cost[tensor] = own + sum(behind)
+        loops: dict[Tensor, set[int]] = {tensor: set() for tensor in cluster.members}
+        for tensor in reversed(cluster.members):
+            if is_reduction(tensor):
+                loops[tensor] = {phase[tensor] - 1}
+            elif cluster.level[tensor] == ELEMENT:
+                if len(loops[tensor]) > 1 and cost[tensor] > COSTLY_FLOPS:
+                    cluster.stored[tensor] = None
+                if tensor in cluster.stored or not loops[tensor]:
+                    loops[tensor] = {phase[tensor]}
+            for read in self.deps[tensor]:
+                if read in loops and cluster.level[read] == ELEMENT:
+                    loops[read] |= loops[tensor]
 
     def _find_inlined(self, clusters: list[Cluster]) -> None:
         """Notes for the report which inlined nodes each cluster computes."""

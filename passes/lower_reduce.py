@@ -11,7 +11,7 @@ from ..ir.node import Tensor
 from ..loop import nodes as loop
 from ..loop.nodes import PARALLEL, SERIAL, VECTOR, Expr, Load
 from ..sizes import Dim, ceildiv, exact_quotient, multiply, product
-from .cluster import ELEMENT, ROW, Cluster, Fusion, is_reduction
+from .cluster import ELEMENT, ROW, Cluster, Fusion, is_reduction, phases
 from .index_math import Form, estimate
 from .lower_context import ElementContext, KernelBuilder
 from .lower_loops import (
@@ -53,7 +53,7 @@ def rows_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:
     length = exact_quotient(cluster.count, rows)
     if length is None:
         raise InternalError(f"rows of unequal length in {cluster!r}")
-    phase = phases(fusion, cluster)
+    phase = phases(cluster, fusion.reads)
     math = builder.math
     inside = {t for t in cluster.members if cluster.level[t] == ELEMENT}
     reductions = [t for t in cluster.members if is_reduction(t)]
@@ -91,16 +91,6 @@ def rows_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:
                 builder.remember(tensor, p, result)
                 if tensor in cluster.stored:
                     builder.store(tensor, p, result)
-
-
-def phases(fusion: Fusion, cluster: Cluster) -> dict[Tensor, int]:
-    """For each member of a row cluster the first loop it can be computed in (a reduction's result,
-    and what is computed of it for the row: the loop before which it is known)."""
-    found: dict[Tensor, int] = {}
-    for tensor in cluster.members:
-        needs = [found[t] for t in fusion.reads[tensor] if t in found]
-        found[tensor] = max(needs, default=0) + is_reduction(tensor)
-    return found
 
 
 def _closure(fusion, cluster, builder, sums, stores) -> list[Tensor]:

@@ -16,7 +16,7 @@ from ..ir.node import Tensor
 from ..ir.op import LEAF, NEST
 from ..sizes import Dim, Size, product
 from .cluster import COLUMNS, CONTRACTION, ELEMENT, FULL, POINTWISE, Cluster, root
-from .relations import SAME
+from .relations import SAME, SCALAR
 
 ALIGNMENT = 64
 
@@ -144,10 +144,9 @@ def safe_in_place(cluster: Cluster, key: Hashable, old: Tensor) -> bool:
         return True
     if cluster.kind in (POINTWISE, CONTRACTION, COLUMNS, FULL):
         assert isinstance(key, Tensor)
-        return (
-            how == SAME and cluster.level.get(key) == ELEMENT
-            and key.dtype.bytes == old.dtype.bytes
-        )  # fmt: skip
+        same = how == SAME or (how == SCALAR and cluster.count == 1)
+        element = cluster.level.get(key) == ELEMENT
+        return same and element and key.dtype.bytes == old.dtype.bytes
     if cluster.copy is not None:
         return False
     node = cluster.nodes[0]

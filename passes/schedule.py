@@ -8,18 +8,19 @@ contradict each other is not written in place.
 
 Launches: clusters next to each other in that order become one launch, their loops one after the
 other in one kernel, where at least one is small, or the two share data, unless both are large
-contractions. The loops stay as parallel as they were. `merge_launches` switches it off.
+contractions; so do the elementwise updates of all variables, and reductions of different data to
+one value each. The loops stay as parallel as they were. `merge_launches` switches it off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..ir.node import Tensor
 from ..ir.op import CONTRACT
 from ..sizes import product
-from .cluster import CONTRACTION, EFFECT_KIND, Cluster
+from .cluster import CONTRACTION, EFFECT_KIND, FULL, Cluster
 from .index_math import estimate
 
 SMALL_WORK = 1 << 17  # FLOPs and bytes below which a cluster gladly shares a launch
@@ -48,10 +49,12 @@ def schedule(
     clusters: Sequence[Cluster],
     cluster_of: Mapping[Tensor, Cluster],
     writes: Sequence[Write],
+    updates: Collection[Cluster],
     arena_bytes: Callable[[Tensor], int],
     disable: frozenset[str],
 ) -> Schedule:
-    """Orders clusters; `arena_bytes` is the size of a tensor that lives in the arena, else 0."""
+    """Orders clusters. `updates` are those that give a variable its new value, `writes` what could
+    do so in place; `arena_bytes` is the size of a tensor that lives in the arena, else 0."""
     place = {cluster: number for number, cluster in enumerate(clusters)}
     of_node = {node: cluster for cluster in clusters for node in cluster.nodes}
     direct: list[set[int]] = []
@@ -89,7 +92,7 @@ def schedule(
         in_place.add(write.variable)
     order = _order(clusters, direct, early if in_place else 0, arena_bytes)
     writers = {w.cluster for w in writes if w.variable in in_place}
-    launches, notes = _launches(order, writers, place, early, disable)
+    launches, notes = _launches(order, writers, updates, disable)
     return Schedule(launches, in_place, notes)
 
 
@@ -190,7 +193,7 @@ def is_host_call(cluster: Cluster) -> bool:
     return cluster.kind == EFFECT_KIND and cluster.nodes[0].op.lower is None
 
 
-def _launches(order, writers, place, early: int, disable):
+def _launches(order, writers, updates, disable):
     launches: list[list[Cluster]] = []
     notes: list[str] = []
     apart = "merge_launches" in disable or "fuse" in disable
@@ -204,7 +207,7 @@ def _launches(order, writers, place, early: int, disable):
         if apart:
             why = "merging launches is switched off"
         elif launches:
-            why = _apart(launches[-1], cluster, amount, large, reads, stored, members)
+            why = _apart(launches[-1], cluster, amount, large, reads, stored, members, updates)
             fails = any(c.fallible for c in launches[-1])
             if not why and fails and cluster in writers:
                 why = "what can fail must be over before a variable is written in place"
@@ -222,7 +225,7 @@ def _launches(order, writers, place, early: int, disable):
     return launches, notes
 
 
-def _apart(launch, cluster, amount, large, reads, stored, members) -> str:
+def _apart(launch, cluster, amount, large, reads, stored, members, updates) -> str:
     """Why `cluster` does not join the launch before it; empty where it does."""
     if is_host_call(cluster) or is_host_call(launch[-1]):
         return "the host is called"
@@ -234,4 +237,11 @@ def _apart(launch, cluster, amount, large, reads, stored, members) -> str:
         return ""
     if any(t in reads or t in stored for t in cluster.reads):
         return ""
+    before = launch[-1]
+    if cluster.kind == before.kind != CONTRACTION:
+        # All updates of an optimizer, or the norms of all gradients.
+        if cluster in updates and before in updates:
+            return ""
+        if cluster.kind == FULL:
+            return ""
     return "large, and shares no data with the launch before"

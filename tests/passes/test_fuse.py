@@ -47,6 +47,20 @@ def test_softmax_is_one_nest_of_rows():
     ]  # fmt: skip
 
 
+def test_a_row_keeps_what_is_too_costly_to_compute_again():
+    (x,) = placeholders([None, 10])
+
+    def centred(y):
+        return y - tf.reduce_mean(y, axis=1, keepdims=True)
+
+    feeds = {x: np.linspace(-1, 1, 30, dtype=np.float32).reshape(3, 10)}
+    cheap = check([centred(tf.exp(x))], feeds)
+    costly = check([centred(tf.tanh(tf.sin(tf.tanh(tf.lgamma(x + 2.0)))))], feeds)
+    assert sum(b.place == "arena" for b in cheap.buffers) == 0
+    assert sum(b.place == "arena" for b in costly.buffers) == 1
+    assert len(cheap.launches) == len(costly.launches) == 1
+
+
 def test_moments_of_rows_share_their_loops():
     (x,) = placeholders([None, 64])
     mean = tf.reduce_mean(x, axis=1, keepdims=True)
