@@ -18,7 +18,7 @@ from typing import Any
 from ..ir.node import Node, Tensor
 from ..ir.op import CONTRACT, LEAF
 from ..ir.program import Program
-from ..loop.nodes import Kernel
+from ..loop.nodes import Buffer, Kernel
 from ..plan import (
     ARENA,
     CONSTANT,
@@ -262,7 +262,7 @@ class _Planner:
             if key in shapes:
                 continue
             place = self.places.get(key, _Place(ARENA, 0))
-            if hasattr(key, "role"):  # a workspace
+            if isinstance(key, Buffer):  # a workspace
                 shapes[key] = (key.name, key.dtype, (key.size,), place)
             else:
                 storage = self.describe(key)
@@ -319,8 +319,10 @@ class _Planner:
             buffers=tuple(buffers),
             feeds=tuple(self.ids[t] for t in self.program.feeds),
             constants=tuple(
-                (self.ids[k], k.node.attrs["value"]) for k in keys if shapes[k][3].place == CONSTANT
-            ),  # fmt: skip
+                (self.ids[k], k.node.attrs["value"])
+                for k in keys
+                if isinstance(k, Tensor) and shapes[k][3].place == CONSTANT
+            ),
             states=tuple(self._plan_state(v, s, v in in_place) for v, s in self.states.items()),
             outputs=tuple(
                 Output(shapes[k][3].place, self.ids[k], shapes[k][1], tuple(shape))

@@ -37,6 +37,11 @@ class Cluster:
     fallible: bool = False
     reasons: list[str] = field(default_factory=list)
 
+    def groups(self) -> Dim:
+        """The number of rows, or of columns, of loops that have them."""
+        assert self.rows is not None
+        return self.rows
+
     def __repr__(self) -> str:
         names = ", ".join(node.op.name for node in self.nodes)
         return f"<{self.kind} cluster {self.number}: {names}>"

@@ -142,22 +142,26 @@ class IndexMath:
             self._keep.append(form.expr)
         return form.expr
 
-    def bounds(self, form: Form) -> tuple[Dim | None, Dim | None]:
-        """(least, greatest) value, None where unknown; both inclusive."""
-        low: Dim | None = form.constant
-        high: Dim | None = form.constant
+    def bounds(self, form: Form) -> tuple[Dim, Dim] | None:
+        """(least, greatest) value, both inclusive; None where they are not known."""
+        low = high = form.constant
         for atom, coefficient in form.terms:
             top = self._top(atom)
             if top is None:
-                return None, None
+                return None
             span = multiply(coefficient, top)
             if is_nonnegative(coefficient):
                 high = high + span
             elif is_nonnegative(0 - coefficient):
                 low = low + span
             else:
-                return None, None
+                return None
         return low, high
+
+    def is_nonnegative(self, form: Form) -> bool:
+        """Whether the value is known to be >= 0."""
+        limits = self.bounds(form)
+        return limits is not None and is_nonnegative(limits[0])
 
     # -- inner workings -----------------------------------------------------------------------
 
@@ -177,8 +181,7 @@ class IndexMath:
                 if expr.op == "mul" and not left.terms:
                     return self.scale(right, left.constant)
                 known = not right.terms and is_nonnegative(right.constant - 1)
-                low = self.bounds(left)[0]
-                if expr.op != "mul" and known and low is not None and is_nonnegative(low):
+                if expr.op != "mul" and known and self.is_nonnegative(left):
                     divided = self._divide(left, right.constant)
                     return divided[0] if expr.op == "floordiv" else divided[1]
         return self._atom(self.intern(expr))
@@ -267,19 +270,19 @@ class IndexMath:
                 quotient[id(atom)] = (atom, exact)
             else:
                 rest[id(atom)] = (atom, coefficient)
+        whole: Dim = 0
+        part = a.constant
         exact = exact_quotient(a.constant, d)
         if exact is not None:
             whole, part = exact, 0
         elif isinstance(a.constant, int) and isinstance(d, int):
             whole, part = divmod(a.constant, d)
-        else:
-            whole, part = 0, a.constant
         remainder = self._normal(part, rest)
-        low, high = self.bounds(remainder)
-        if low is not None and is_nonnegative(low) and is_nonnegative(d - 1 - high):
+        limits = self.bounds(remainder)
+        positive = limits is not None and is_nonnegative(limits[0])
+        if limits is not None and positive and is_nonnegative(d - 1 - limits[1]):
             return self._normal(whole, quotient), remainder
-        split = bool(quotient) or whole != 0
-        if split and (low is None or not is_nonnegative(low)):
+        if not positive and (quotient or whole != 0):
             # The parts of a sum can be divided apart only where none is negative.
             return self._derive("floordiv", a, d), self._derive("mod", a, d)
         divided = self._derive("floordiv", remainder, d)
@@ -308,11 +311,11 @@ class IndexMath:
         op, form, d = derived
         if op == "mod":
             return d - 1
-        low, high = self.bounds(form)
-        if low is None or not is_nonnegative(low):
+        limits = self.bounds(form)
+        if limits is None or not is_nonnegative(limits[0]):
             return None
-        exact = exact_quotient(high + 1, d)
-        return (ceildiv(high + 1, d) if exact is None else exact) - 1
+        exact = exact_quotient(limits[1] + 1, d)
+        return (ceildiv(limits[1] + 1, d) if exact is None else exact) - 1
 
 
 def estimate(dim: Dim, unknown: int = 128) -> int:

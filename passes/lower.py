@@ -86,6 +86,7 @@ def _concat(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> Non
 
 def _nest(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> None:
     for node in cluster.nodes:
+        assert node.op.lower is not None
         for stmt in node.op.lower(node, NestContext(builder, node)):
             builder.emit(stmt)
 

@@ -278,6 +278,7 @@ class KernelBuilder:
         node = tensor.node
         context = ElementContext(self, node)
         exprs = tuple(self.math.expr(part) for part in index)
+        assert node.op.lower is not None
         value = node.op.lower(node, exprs, context, tensor.index)
         return self.let(value)
 
@@ -293,9 +294,8 @@ class KernelBuilder:
             buffers = tuple(self.storage_of(tensor) for tensor in node.inputs[1:])
             for key in buffers:
                 self.buffer(key, write=False)
-        padded = [v if v.dtype is int64 else loop.cast(v, int64) for v in values]
-        padded += [loop.ZERO] * (2 - len(padded))
-        return Check(condition, self.sites.number(node, message, error, buffers), tuple(padded[:2]))
+        first, second, *_ = [*(loop.cast(v, int64) for v in values), loop.ZERO, loop.ZERO]
+        return Check(condition, self.sites.number(node, message, error, buffers), (first, second))
 
 
 class ElementContext:

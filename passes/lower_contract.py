@@ -39,8 +39,8 @@ def contraction_loops(target: Any, builder: KernelBuilder, cluster: Cluster) -> 
     node = result.node
     a, b = node.inputs
     (batch_a, batch_b), (sum_a, sum_b) = node.attrs["batch"], node.attrs["contracting"]
-    free_a = tuple(k for k in range(a.rank) if k not in batch_a and k not in sum_a)
-    free_b = tuple(k for k in range(b.rank) if k not in batch_b and k not in sum_b)
+    free_a = tuple(k for k in range(len(a.dims)) if k not in batch_a and k not in sum_a)
+    free_b = tuple(k for k in range(len(b.dims)) if k not in batch_b and k not in sum_b)
     left = _Side(a, tuple(batch_a), free_a, tuple(sum_a))
     right = _Side(b, tuple(batch_b), tuple(sum_b), free_b)
     sizes = (product(left.dims(batch_a)), product(left.dims(free_a)), product(right.dims(free_b)))
@@ -85,7 +85,7 @@ def _operand(builder: KernelBuilder, side: _Side) -> Operand:
     math = builder.math
 
     def read(batch: Expr, row: Expr, column: Expr) -> Expr:
-        index: list[Form] = [math.constant(0)] * side.tensor.rank  # type: ignore[operator]
+        index: list[Form] = [math.constant(0)] * len(side.tensor.dims)
         groups = (side.batch, side.row, side.column)
         for group, part in zip(groups, builder.forms((batch, row, column)), strict=True):
             for axis, form in zip(group, math.split(part, side.dims(group)), strict=True):
@@ -123,7 +123,7 @@ def _strides(builder: KernelBuilder, tensor: Tensor) -> tuple[Tensor | None, lis
     A transpose that is not stored only reorders steps; other inlined work is taken to read
     something of its own layout.
     """
-    order = list(range(tensor.rank))  # type: ignore[arg-type]
+    order = list(range(len(tensor.dims)))
     while not _is_stored(builder, tensor) and tensor.node.op.name == "transpose":
         perm = tensor.node.attrs["perm"]
         order = [perm[axis] for axis in order]

@@ -84,7 +84,16 @@ def inner(builder: KernelBuilder, n: Dim) -> Iterator[Form]:
         yield v
 
 
-def row_length(fusion: Fusion, cluster: Cluster) -> Dim | None:
+def row_shape(fusion: Fusion, cluster: Cluster) -> tuple[Dim, Dim] | None:
+    """(rows, their length) to loop over; None where one loop over all elements does."""
+    length = _row_length(fusion, cluster)
+    if length is None or length == 1:
+        return None
+    rows = exact_quotient(cluster.count, length)
+    return None if rows is None or rows == 1 else (rows, length)
+
+
+def _row_length(fusion: Fusion, cluster: Cluster) -> Dim | None:
     """The length of rows to loop over; None where one loop over all elements does.
 
     Only accesses other than at the same element ask for rows: then of the last dimension.
@@ -135,11 +144,11 @@ def compute(builder: KernelBuilder, cluster: Cluster, tensors: Sequence[Tensor],
 def every_element(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> Iterator[Form]:
     """Loops over all elements of a cluster, in the shape its accesses want."""
     cost = work(cluster)
-    length = row_length(fusion, cluster)
-    rows = None if length is None else exact_quotient(cluster.count, length)
-    if rows is None or rows == 1 or length == 1:
+    shape = row_shape(fusion, cluster)
+    if shape is None:
         with elements(builder, cluster.count, cost) as position:
             yield position
         return
+    rows, length = shape
     with outer(builder, rows, cost * estimate(length)) as p, inner(builder, length) as v:
         yield builder.math.add(builder.math.scale(p, length), v)

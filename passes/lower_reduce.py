@@ -23,7 +23,7 @@ from .lower_loops import (
     inner,
     limit,
     outer,
-    row_length,
+    row_shape,
     work,
 )
 from .relations import count
@@ -40,6 +40,7 @@ def reduced_value(builder: KernelBuilder, tensor: Tensor, position: Form) -> Exp
     node = tensor.node
     index = builder.math.split(position, node.inputs[0].dims)
     exprs = tuple(builder.math.expr(part) for part in index)
+    assert node.op.lower is not None
     return node.op.lower(node, exprs, ElementContext(builder, node), 0)
 
 
@@ -49,7 +50,7 @@ def accumulator(tensor: Tensor) -> str:
 
 def rows_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:
     """Phases over each row: every one a loop, after the reductions it depends on."""
-    rows = cluster.rows
+    rows = cluster.groups()
     length = exact_quotient(cluster.count, rows)
     if length is None:
         raise InternalError(f"rows of unequal length in {cluster!r}")
@@ -108,7 +109,7 @@ def _closure(fusion, cluster, builder, sums, stores) -> list[Tensor]:
 
 def columns_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:
     """Sums down the columns: row by row into one row of sums; of many rows, one for each chunk."""
-    columns = cluster.rows
+    columns = cluster.groups()
     rows = exact_quotient(cluster.count, columns)
     if rows is None:
         raise InternalError(f"columns of unequal length in {cluster!r}")
@@ -160,11 +161,8 @@ def full_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:
     sums = [t for t in cluster.members if is_reduction(t)]
     others = element_members(cluster)
     math = builder.math
-    cost = work(cluster)
-    length = row_length(fusion, cluster)
-    rows = None if length is None else exact_quotient(cluster.count, length)
-    by_row = rows is not None and rows != 1 and length != 1
-    chunk = chunk_size(cost)
+    shape = row_shape(fusion, cluster)
+    units, length = shape or (cluster.count, 1)  # rows, or elements
 
     def start_sums() -> dict[Tensor, loop.Local]:
         return {t: builder.local(t.dtype, loop.neutral(accumulator(t), t.dtype)) for t in sums}
@@ -177,7 +175,7 @@ def full_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:
 
     def all_of(locals_, first: Form, extent: Dim, bound: Expr | None) -> None:
         """Rows, or elements, first .. first + extent."""
-        if not by_row:
+        if shape is None:
             if extent == 1:
                 add(locals_, first)
                 return
@@ -189,8 +187,7 @@ def full_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:
             with inner(builder, length) as v:
                 add(locals_, math.add(start, v))
 
-    units = rows if by_row else cluster.count
-    step = max(1, chunk // estimate(length)) if by_row else chunk
+    step = max(1, chunk_size(work(cluster)) // max(1, estimate(length)))
     if isinstance(units, int):
         step = max(step, -(-units // MOST_PARTIALS))
     zero = math.constant(0)

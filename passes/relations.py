@@ -86,6 +86,7 @@ def direct_reads(tensor: Tensor) -> tuple[list[tuple[Tensor, str]], bool]:
     """What a POINTWISE tensor reads, with the relations; and whether a check stands in it."""
     node = tensor.node
     probe = _Probe(node, tensor)
+    assert node.op.lower is not None
     node.op.lower(node, probe.own, probe, tensor.index)
     return probe.reads, probe.checks
 
