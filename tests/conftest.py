@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 import pytest
@@ -15,6 +16,16 @@ def fresh_graph():
     graph.reset_default_graph()
     yield
     graph._stack.sessions.clear()
+
+
+@pytest.fixture(params=["reference", "compiled"])
+def both_backends(request, monkeypatch):
+    """The test runs twice: sessions that it opens without a back end have this one."""
+    import graphflow
+
+    session = functools.partial(graphflow.Session, backend=request.param)
+    monkeypatch.setattr(graphflow, "Session", session)
+    return request.param
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -7,11 +7,13 @@ import pytest
 
 import graphflow as tf
 
+pytestmark = pytest.mark.usefixtures("both_backends")
+
 A = np.array([[3.0, 4.0], [6.0, 8.0]], np.float32)
 
 
 def run(tensor):
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         return session.run(tensor)
 
 

@@ -9,9 +9,11 @@ import pytest
 
 import graphflow as tf
 
+pytestmark = pytest.mark.usefixtures("both_backends")
+
 
 def run(tensor):
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         return session.run(tensor)
 
 

@@ -7,6 +7,8 @@ import pytest
 import graphflow as tf
 from graphflow.errors import GraphMismatchError
 
+pytestmark = pytest.mark.usefixtures("both_backends")
+
 
 def test_names_and_reuse():
     with tf.variable_scope("a") as scope:
@@ -143,7 +145,7 @@ def test_initializers_of_all_kinds():
         ),
         tf.get_variable("g", [2], tf.int32),
     ]
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         assert [v[0] for v in session.run(values)] == [0, 2, 3, 4, 5, 6, 0]
 
@@ -156,7 +158,7 @@ def test_regularizers_run_once():
         tf.get_variable("w", [2])
     (loss,) = tf.losses.get_regularization_losses()
     assert loss.name.startswith("a/w/Regularizer/")
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         session.run(w.initializer)
         assert session.run(loss) == 0.5
 

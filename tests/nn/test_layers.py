@@ -7,12 +7,14 @@ import pytest
 
 import graphflow as tf
 
+pytestmark = pytest.mark.usefixtures("both_backends")
+
 RNG = np.random.default_rng(9)
 A = RNG.normal(size=(5, 4)).astype(np.float32)
 
 
 def run(fetches, feeds=None):
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         return session.run(fetches, feeds)
 
@@ -137,7 +139,7 @@ def test_dropout():
     fed = tf.nn.dropout(x, kept)
     assert tf.nn.dropout(x, keep_prob=1.0) is x
     feeds = {flag: True, kept: 0.5}
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         a, b, c, d, e = session.run([on, off, chosen, rows, fed], feeds)
         untouched, fed_all = session.run([chosen, fed], {flag: False, kept: 1.0})
     scale = np.float32(1) / np.float32(0.75)
@@ -192,7 +194,7 @@ def test_batch_normalization(shape, axis, training):
     unbiased = count / (count - 1) if len(shape) == 4 else 1
     moved_mean = 0.1 * mean
     moved_variance = 0.9 + 0.1 * variance * unbiased
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         feeds = {x: a, flag: True} if training == "tensor" else {x: a}
         found, _ = session.run([y, layer.updates], feeds)

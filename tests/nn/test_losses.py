@@ -8,11 +8,13 @@ import pytest
 import graphflow as tf
 from graphflow import errors
 
+pytestmark = pytest.mark.usefixtures("both_backends")
+
 RNG = np.random.default_rng(3)
 
 
 def run(tensor, feeds=None):
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         return session.run(tensor, feeds)
 
 
@@ -120,7 +122,7 @@ def test_derivatives_to_second_order(loss):
     at = RNG.normal(size=(3, 4))
     at[0, 0] = 0.0  # where the branches of the sigmoid's form meet
     step = 1e-5
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         values = [session.run([total, gradient], {x: at + s * step * v}) for s in (1, -1)]
         first, second = session.run([gradient, product], {x: at})
     slope = (values[0][0] - values[1][0]) / (2 * step)

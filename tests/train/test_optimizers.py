@@ -8,6 +8,8 @@ import pytest
 import graphflow as tf
 from graphflow.errors import TypeRuleError
 
+pytestmark = pytest.mark.usefixtures("both_backends")
+
 RNG = np.random.default_rng(5)
 
 
@@ -118,9 +120,8 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("backend", ["reference", "compiled"])
 @pytest.mark.parametrize("case", CASES)
-def test_dense_updates(case, backend):
+def test_dense_updates(case):
     make, formula, slots = CASES[case]
     start = RNG.normal(size=(3, 4))
     w = tf.Variable(start, name="w")  # float64: the formula is what is tested, not its rounding
@@ -129,7 +130,7 @@ def test_dense_updates(case, backend):
     train = optimizer.minimize(tf.reduce_sum(w * w * x))
     assert [v.name for v in optimizer.variables()] == slots
     value, state = start, {}
-    with tf.Session(backend=backend) as session:
+    with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         for step in range(1, 6):
             feed = RNG.normal(size=(3, 4))
@@ -141,9 +142,8 @@ def test_dense_updates(case, backend):
 BY_ROWS = [name for name in CASES if name not in ("adam", "adamw")]
 
 
-@pytest.mark.parametrize("backend", ["reference", "compiled"])
 @pytest.mark.parametrize("case", BY_ROWS)
-def test_rows_used_alone_change_and_repeated_rows_add_up(case, backend):
+def test_rows_used_alone_change_and_repeated_rows_add_up(case):
     make, formula, _ = CASES[case]
     start = RNG.normal(size=(6, 2))
     w = tf.Variable(start, name="w")
@@ -152,7 +152,7 @@ def test_rows_used_alone_change_and_repeated_rows_add_up(case, backend):
     train = make().minimize(tf.reduce_sum(tf.gather(w, rows) * scale))
     value = start.copy()
     states = [{} for _ in range(6)]
-    with tf.Session(backend=backend) as session:
+    with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         for step, used in enumerate([[1, 4, 1], [4, 4, 4, 0], [5]], 1):
             factors = RNG.normal(size=(len(used), 1))
@@ -166,16 +166,15 @@ def test_rows_used_alone_change_and_repeated_rows_add_up(case, backend):
             np.testing.assert_array_equal(found[[2, 3]], start[[2, 3]])
 
 
-@pytest.mark.parametrize("backend", ["reference", "compiled"])
 @pytest.mark.parametrize("case", ["adam", "adamw"])
-def test_adam_by_rows_decays_all_of_them(case, backend):
+def test_adam_by_rows_decays_all_of_them(case):
     make, formula, _ = CASES[case]
     start = RNG.normal(size=(5, 2))
     w = tf.Variable(start, name="w")
     rows = tf.placeholder(tf.int32, [None])
     train = make().minimize(tf.reduce_sum(tf.nn.embedding_lookup(w, rows)))
     value, state = start, {}
-    with tf.Session(backend=backend) as session:
+    with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         for step, used in enumerate([[1, 3, 1], [0, 0], [4]], 1):
             gradient = np.zeros((5, 2))
@@ -189,7 +188,7 @@ def test_global_step_counts_after_the_update():
     w = tf.Variable(1.0)
     step = tf.train.get_or_create_global_step()
     train = T.GradientDescentOptimizer(0.5).minimize(w * w, global_step=step)
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         for _ in range(3):
             session.run(train)
@@ -211,7 +210,7 @@ def test_learning_rates(kind):
         "schedule": T.exponential_decay(0.5, step, 1, 0.5),
     }[kind]
     train = T.GradientDescentOptimizer(rate).minimize(tf.reduce_sum(w), global_step=step)
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         session.run(train)
         session.run(train)
@@ -227,7 +226,7 @@ def test_pairs_can_be_changed_between_computing_and_applying():
     assert pairs[2][0] is None
     clipped, norm = tf.clip_by_global_norm([g for g, _ in pairs], 1.0)
     train = optimizer.apply_gradients(zip(clipped, [v for _, v in pairs], strict=True))
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         before, _ = session.run([norm, train])
         np.testing.assert_allclose(before, np.sqrt(26), rtol=1e-6)
@@ -240,7 +239,7 @@ def test_pairs_can_be_changed_between_computing_and_applying():
 def test_var_list_and_grad_loss():
     a, b = tf.Variable(1.0), tf.Variable(1.0)
     train = T.GradientDescentOptimizer(1.0).minimize(a * b, var_list=[b], grad_loss=3.0)
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         session.run(train)
         assert session.run([a, b]) == [1.0, -2.0]
@@ -253,7 +252,7 @@ def test_constraints_are_applied_after_the_update():
         constraint=lambda v: tf.maximum(v, 0.0),
     )
     train = T.MomentumOptimizer(1.0, 0.9).minimize(tf.reduce_sum(w))
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         session.run(train)
         np.testing.assert_array_equal(session.run(w), [0, 0])
@@ -287,7 +286,7 @@ def test_decay_var_list():
     x = tf.placeholder(tf.float32, [])
     optimizer = T.AdamWOptimizer(0.5, learning_rate=0.0)
     train = optimizer.minimize((a + b) * x, decay_var_list=[a])
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         session.run(train, {x: 1.0})
         assert session.run([a, b]) == [0.5, 1.0]

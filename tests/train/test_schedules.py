@@ -10,6 +10,8 @@ import pytest
 import graphflow as tf
 from graphflow.errors import TypeRuleError
 
+pytestmark = pytest.mark.usefixtures("both_backends")
+
 STEPS = [0, 1, 5, 9, 10, 11, 25, 40]
 T = tf.train
 
@@ -77,7 +79,7 @@ def test_schedules(case):
     step = tf.train.get_or_create_global_step()
     rate = make(step)
     assert rate.dtype == tf.float32
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         for t in STEPS:
             step.load(t, session)
             np.testing.assert_allclose(session.run(rate), formula(t), rtol=2e-5, atol=1e-7)
@@ -98,7 +100,7 @@ def test_moving_average_of_a_variable():
     assert average.average_name(w) == "w/ExponentialMovingAverage"
     assert tf.moving_average_variables() == [w]
     assert average.variables_to_restore() == {"w/ExponentialMovingAverage": w}
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         value = 10.0
         for new in (20.0, 0.0, 5.0):
@@ -116,7 +118,7 @@ def test_decay_by_number_of_updates():
     w, count = tf.Variable(1.0), tf.Variable(0, trainable=False)
     average = T.ExponentialMovingAverage(0.99, num_updates=count)
     update = average.apply()
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         w.load(2.0, session)
         count.load(4, session)
@@ -130,7 +132,7 @@ def test_moving_average_of_a_tensor(debias):
     average = T.ExponentialMovingAverage(0.5, zero_debias=debias)
     update = average.apply([x])
     value = 0.0
-    with tf.Session(backend="reference") as session:
+    with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         for step, new in enumerate([4.0, 2.0, 6.0], 1):
             session.run(update, {x: new})
