@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -15,10 +16,16 @@ from .sizes import Dim, parse_size, product
 
 @dataclass
 class KernelReport:
-    """One launch: what it computes, reads and writes. Sizes are text where they are symbolic."""
+    """One launch: what it computes, reads and writes. Sizes are text where they are symbolic.
+
+    operations: op and name of every operation it computes
+    loops:      its loops in order, with what was fused into each, and why not more
+    note:       why it is a launch of its own
+    """
 
     name: str
     operations: list[str]
+    loops: list[str]
     note: str
     flops: str
     bytes_read: str
@@ -95,12 +102,12 @@ class Report:
                 f"writes {_amount(kernel.bytes_written, 'B')}"
             )
             lines.extend(_wrapped(kernel.operations))
-            if kernel.note:
-                lines.append(f"      why: {kernel.note}")
+            lines.extend(line for loop in kernel.loops for line in _wrapped(loop.split(), "  - "))
+            lines.append(f"      a launch of its own: {kernel.note}")
         if self.arena_bytes is not None:
             lines.append(
-                f"arena {self.arena_bytes:,} B; no order of these launches needs less than "
-                f"{self.arena_lower_bound:,} B"
+                f"arena {self.arena_bytes:,} B; in this order no fewer than "
+                f"{self.arena_lower_bound:,} B are possible"
             )
         if self.peak_bytes is not None:
             lines.append(f"peak of a run {self.peak_bytes:,} B, known before it")
@@ -115,28 +122,22 @@ class Report:
         return "\n".join(lines)
 
 
-def _wrapped(operations: Sequence[str], width: int = 92) -> list[str]:
-    """Names of operations, as many to a line as fit."""
-    lines, line = [], "     "
-    for operation in operations:
-        if len(line) + len(operation) + 2 > width and line.strip():
-            lines.append(line)
-            line = "     "
-        line += f" {operation}"
-    if line.strip():
-        lines.append(line)
-    return lines
+def _wrapped(words: Sequence[str], mark: str = "", width: int = 96) -> list[str]:
+    """Words, as many to a line as fit, below a kernel's line."""
+    return textwrap.wrap(
+        " ".join(words), width, initial_indent="    " + mark, subsequent_indent="        ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _amount(text: str, unit: str) -> str:
     if not text.lstrip("-").isdigit():
         return f"{text} {unit}"
-    value = float(text)
-    for prefix in ("", "k", "M", "G", "T"):
-        if abs(value) < 1000 or prefix == "T":
-            return f"{value:.3g} {prefix}{unit}"
+    value, prefixes = float(text), ["T", "G", "M", "k", ""]
+    while abs(value) >= 1000 and len(prefixes) > 1:
         value /= 1000
-    return text
+        prefixes.pop()
+    return f"{value:.3g} {prefixes[-1]}{unit}"
 
 
 def flops_of(node: Node) -> Dim:
@@ -163,7 +164,8 @@ def describe(
     kernels: list[KernelReport] = []
     all_flops: Dim = 0
     all_bytes: Dim = 0
-    for launch in plan.launches:
+    for number, launch in enumerate(plan.launches):
+        loops = plan.reasons.get(f"launch {number}", "")
         flops: Dim = sum((flops_of(node) for node in launch.nodes), 0)
         reads: Dim = 0
         writes: Dim = 0
@@ -177,7 +179,8 @@ def describe(
             KernelReport(
                 launch.kernel.name if launch.kernel is not None else "host call",
                 [names.get(node, node.op.name) for node in launch.nodes],
-                launch.note,
+                [part for part in loops.split("; ") if part and "launch before" not in part],
+                launch.note or "it is the first",
                 str(flops),
                 str(reads),
                 str(writes),
@@ -193,7 +196,7 @@ def describe(
         plan.arena_bytes,
         plan.arena_lower_bound,
         stages=dict(stages),
-        reasons=dict(plan.reasons),
+        reasons={k: v for k, v in plan.reasons.items() if not k.startswith("launch ")},
         target=target,
         memory=memory_rows(plan),
     )

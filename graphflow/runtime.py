@@ -11,15 +11,16 @@ contract with generated code is native/include/graphflow/frame.h.
 What a subclass of `Session` provides (error hooks raise; those on feeds and sizes may instead
 return another Call, which is then run in place of the one that does not fit):
 
-    _prepare(fetches, feed_keys) -> Call
+    _prepare(fetches, feed_keys, feed_dict) -> Call        feed_dict is None for a callable
     _feed_error(call, feed, value, error)      conversion failed (error is the exception or None),
                                                or rank or a static size is wrong
     _feed_size_error(call, feed, axis, actual, expected)   a symbolic size is wrong
     _size_error(call, message, a, b, shapes)   a Check does not hold (`shapes` are those fed);
                                                message -1: a size came out negative or too large
     _uninitialized(call, slots)                variables that are read have no value
-    _run_error(call, status, site, (value0, value1), launch, evidence)   FAILED (site is valid), NO_MEMORY,
-                                               REENTERED, or a status of the step's own
+    _run_error(call, status, site, (value0, value1), launch, evidence)
+                                               FAILED (site is valid; evidence: copies of its
+                                               arrays), NO_MEMORY, REENTERED, or another status
     _profiled(call, records, options, run_metadata)   records: (launch, thread, begin_ns, end_ns)
 
 Errors raised by host calls and KeyboardInterrupt reach the caller of `run` as they are.

@@ -20,7 +20,8 @@ from . import failures, knobs, runtime
 from .cache import CacheStats
 from .compile import CompileOptions, Step, compile_step
 from .config import ConfigProto, KernelTime, RunMetadata
-from .errors import GraphError, ResourceExhaustedError
+from .dtypes import as_dtype
+from .errors import GraphError, ResourceExhaustedError, TypeRuleError
 from .fetches import Fetches, resolve_feeds
 from .ir.graph import Graph, default_session, get_default_graph, pop_session, push_session
 from .ir.node import Tensor
@@ -30,6 +31,7 @@ from .report import Report, with_sizes
 from .sizes import Dim, Symbol, as_symbol, symbol, symbols_of
 
 SEED_VARIABLE = "graphflow/seed"
+MOST_RANKS = 5  # tried for a callable whose placeholders have no shape
 MOST_VARIANTS = 8  # specialised for a size of 1, of one kind of call
 
 
@@ -222,18 +224,30 @@ class Session(BaseSession, runtime.Session):
         return self._stats.as_dict()
 
     def measured_bytes(self, fetches: Any, feed_dict: Mapping[Any, Any]) -> int:
-        """Runs once and returns the most memory that was in use at any time: variables, outputs,
-        arena and constants. What `explain(...).peak_bytes` says, where the session holds no other
-        variables than the run uses."""
+        """Runs once and returns the most memory that it had in use at any time: outputs, arena,
+        constants and the variables it uses. What `explain(...).peak_bytes` says before."""
+        info = self._prepare(fetches, tuple(feed_dict), feed_dict)
+        step = info.info.step
+        used = {self.slot(variable) for variable in step.variables}
+        values = [self.state_get(slot) for slot in range(len(self._handles)) if slot not in used]
+        others = sum(value.nbytes for value in values if value is not None)
+        del values
         self.forget_peak()
         kept = self.run(fetches, feed_dict)
-        info = self._prepare(fetches, tuple(feed_dict))
-        description = info.info.step.description
-        constants = sum(constant.value.nbytes for constant in description.constants)
+        outside = sum(constant.value.nbytes for constant in step.description.constants)
+        # Scalars are written into the record of the run itself.
+        outside += sum(
+            as_dtype(output.dtype).bytes
+            for output in step.description.outputs
+            if output.source == "buffer" and not output.dims
+        )
         del kept
-        return self.counters()["peak_bytes"] + info.executable.inspect()["arena_bytes"] + constants
+        peak = self.counters()["peak_bytes"] - others
+        return peak + info.executable.inspect()["arena_bytes"] + outside
 
-    def prepared(self, fetches: Any, feed_keys: Sequence[Any] | None = None) -> Prepared:
+    def prepared(
+        self, fetches: Any, feed_keys: Sequence[Any] | None = None, feed_dict: Any = None
+    ) -> Prepared:
         """The compiled call for these fetches. Without feed keys: those the fetches need."""
         resolved = Fetches(self.graph, fetches)
         if feed_keys is None:
@@ -241,12 +255,12 @@ class Session(BaseSession, runtime.Session):
 
             nodes = [f.node if isinstance(f, Tensor) else f for f in resolved.wanted]
             feed_keys = [n.outputs[0] for n in topological(nodes) if n.op.name == "placeholder"]
-        return self._prepare(fetches, tuple(feed_keys)).info
+        return self._prepare(fetches, tuple(feed_keys), feed_dict).info
 
     def explain(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Report:
         """See graphflow.explain."""
         keys = None if feed_dict is None else tuple(feed_dict)
-        info = self.prepared(fetches, keys)
+        info = self.prepared(fetches, keys, feed_dict)
         report = info.step.report
         if feed_dict is None:
             return report
@@ -256,14 +270,26 @@ class Session(BaseSession, runtime.Session):
 
     # -- hooks of the native module -----------------------------------------------------------
 
-    def _prepare(self, fetches: Any, feed_keys: Sequence[Any]) -> Any:
+    def _prepare(
+        self, fetches: Any, feed_keys: Sequence[Any], feed_dict: Mapping[Any, Any] | None = None
+    ) -> Any:
         """The Call for fetches and feed keys that `run` has not met before."""
         with self._preparing:
             self._notice_growth()
             resolved = Fetches(self.graph, fetches)
             feeds = resolve_feeds(self.graph, feed_keys)
-            types = tuple(feed_type(tensor, 0) for tensor in feeds)
-            return self._make_call(resolved, feeds, types, {})
+            ranks = [0] * len(feeds) if feed_dict is None else [*map(_rank, feed_dict.values())]
+            types = tuple(map(feed_type, feeds, ranks))
+            if feed_dict is not None or all(tensor.dims is not None for tensor in feeds):
+                return self._make_call(resolved, feeds, types, {})
+            # Nothing says yet what rank is fed; calls of another one are prepared when they come.
+            for rank in range(MOST_RANKS):
+                types = tuple(feed_type(tensor, rank) for tensor in feeds)
+                try:
+                    return self._make_call(resolved, feeds, types, {})
+                except TypeRuleError as error:
+                    refused = error
+            raise refused
 
     def _make_call(
         self,
@@ -402,6 +428,13 @@ def explain(
     if not isinstance(session, Session):
         raise TypeError(f"explain: a {type(session).__name__} compiles nothing to explain")
     return session.explain(fetches, feed_dict)
+
+
+def _rank(value: Any) -> int:
+    try:
+        return np.ndim(value)
+    except ValueError:  # rows of different lengths: refused when it is fed
+        return 0
 
 
 def feed_type(tensor: Tensor, rank: int) -> TensorType:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..errors import FeedError, GraphError, InternalError, TypeRuleError
 from ..ir.graph import Graph
-from ..ir.node import Attrs, Node, Region, Tensor, topological
+from ..ir.node import Attrs, Node, Region, Tensor
 from ..ir.op import EFFECT, STATE, find
 from ..ir.program import Interner, Origin, Program
 from ..ir.types import TensorType

@@ -159,3 +159,12 @@ def test_numeric_checks_survive_fusion(fed):
         with pytest.raises(tf.errors.InvalidArgumentError, match="mul"):
             session.run(update, {x: [1.0, fed]})
         assert session.run(v) == before
+
+
+def test_planned_memory_is_what_a_run_uses():
+    x, labels, loss, train = classifier()
+    feeds = batch(x, labels, 50)
+    with tf.Session(config=tf.ConfigProto(cache=False)) as session:
+        session.run(tf.global_variables_initializer())
+        planned = tf.explain([train, loss], session, feeds).peak_bytes
+        assert session.measured_bytes([train, loss], feeds) == planned

@@ -153,6 +153,17 @@ def test_unknown_ranks(session):
     assert session.run(y, {rate: 4}) == 9
 
 
+def test_a_rank_is_taken_from_the_value(session):
+    v = tf.Variable([1.0, 2.0])
+    given = tf.placeholder(tf.float32)
+    assign = v.assign(given)
+    session.run(tf.global_variables_initializer())
+    session.run(assign, {given: [5.0, 6.0]})
+    np.testing.assert_array_equal(session.run(v), [5, 6])
+    session.make_callable(assign, [given])([7.0, 8.0])
+    np.testing.assert_array_equal(session.run(v), [7, 8])
+
+
 def test_failed_run_changes_nothing(session):
     v = tf.Variable([1.0, 2.0, 3.0])
     x = tf.placeholder(tf.float32, [])

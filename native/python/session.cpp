@@ -337,7 +337,8 @@ KnownCall *Session::find_call(const Signature &signature, PyObject *fetches, PyO
         }
     }
     Ref keys = Ref::steal(feed_dict == Py_None ? PyTuple_New(0) : PySequence_Tuple(feed_dict));
-    Ref call = Ref::steal(keys ? PyObject_CallMethod(self_, "_prepare", "OO", fetches, keys.get())
+    Ref call = Ref::steal(keys ? PyObject_CallMethod(self_, "_prepare", "OOO", fetches, keys.get(),
+                                   PyDict_Check(feed_dict) ? feed_dict : Py_None)
                                : nullptr);
     if (!call || !check_open()) {
         return nullptr;

@@ -22,7 +22,7 @@ class Session(runtime.Session):
         for state in description.states:
             self.state_define(state.slot, f"v{state.slot}", np.dtype(state.dtype), None)
 
-    def _prepare(self, fetches, feed_keys):
+    def _prepare(self, fetches, feed_keys, feed_dict=None):
         self.prepared += 1
         return runtime.Call(
             self.executable, fetches, list(feed_keys), self.converters, info=("info", fetches)

@@ -88,7 +88,7 @@ def test_nests_of_fetches():
 
 def test_calls_are_recognised_by_identity_and_text_by_value():
     class Named(Session):
-        def _prepare(self, fetches, feed_keys):
+        def _prepare(self, fetches, feed_keys, feed_dict=None):
             self.prepared += 1
             return runtime.Call(self.executable, 0, [int(key[-1]) for key in feed_keys])
 
@@ -107,7 +107,7 @@ def test_keys_stay_alive_with_their_call():
         pass
 
     class Keyed(Session):
-        def _prepare(self, fetches, feed_keys):
+        def _prepare(self, fetches, feed_keys, feed_dict=None):
             self.prepared += 1
             return runtime.Call(self.executable, 0, [0, 1])
 
@@ -541,7 +541,7 @@ def test_prepare_must_give_a_matching_call():
     class Wrong(Session):
         answer = None
 
-        def _prepare(self, fetches, feed_keys):
+        def _prepare(self, fetches, feed_keys, feed_dict=None):
             return self.answer
 
     session = Wrong(add_one())

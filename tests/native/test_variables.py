@@ -343,7 +343,7 @@ def test_a_run_sees_all_its_variables_at_one_moment():
     ).load()
 
     class Both(Session):
-        def _prepare(self, fetches, feed_keys):
+        def _prepare(self, fetches, feed_keys, feed_dict=None):
             if fetches == "look":
                 return runtime.Call(look, (0, 1), [])
             return super()._prepare(fetches, feed_keys)
