@@ -18,7 +18,8 @@ from .ir.program import Program
 from .ir.types import TensorType
 from .ir.variable import VariableHandle
 from .passes.functionalize import cut
-from .session import BaseSession, feed_type
+from .session_base import BaseSession, actual_sizes, feed_type
+from .sizes import evaluate, symbols_of
 
 
 class ReferenceSession(BaseSession):
@@ -114,9 +115,6 @@ class ReferenceSession(BaseSession):
     def _program(self, resolved: Fetches, feeds: list[Tensor], types: tuple[TensorType, ...],
                  arrays: Sequence[np.ndarray]) -> Program:  # fmt: skip
         """The cut for these feeds; sizes of 1 that broadcast are fixed, as compiled runs do."""
-        from .session import actual_sizes
-        from .sizes import evaluate, symbols_of
-
         bindings: dict[Any, int] = {}
         while True:
             key = (tuple(resolved.wanted), tuple(feeds), types, tuple(bindings.items()))
