@@ -108,12 +108,13 @@ class Function:
             f"{opcode} {type_of(dtype, lanes)} {operands}", result or dtype, lanes, level
         )
 
-    def call(self, name: str, dtype: DType, *args: Value) -> Value:
+    def call(self, name: str, dtype: DType, *args: Value, convention: str = "") -> Value:
         """A call of a pure function or intrinsic."""
         lanes = args[0].lanes
         level = max([a.level for a in args])
         operands = ", ".join([a.typed for a in args])
-        return self.pure(f"call {type_of(dtype, lanes)} @{name}({operands})", dtype, lanes, level)
+        text = f"call {convention}{type_of(dtype, lanes)} @{name}({operands})"
+        return self.pure(text, dtype, lanes, level)
 
     def intrinsic(self, name: str, *args: Value) -> Value:
         """An LLVM intrinsic overloaded on the type of its operands."""

@@ -8,8 +8,14 @@ from . import math
 from .cpu import Emitter, NeedsMemory
 from .cpu_analysis import Analysis
 from .cpu_blocks import Function
-from .cpu_values import Value
+from .cpu_values import Value, type_of
 from .target import Target
+
+# A long operator is written in place for its first uses, which are the hot ones of small programs,
+# and called from then on: a vector call costs a few nanoseconds, selecting its instructions again
+# some milliseconds.
+_USES_IN_PLACE = 8
+_LONG = 16  # statements
 
 
 class Module:
@@ -21,6 +27,8 @@ class Module:
         self.versions = 0  # counts changes of memory, over all kernels
         self._names: dict[str, int] = {}
         self._invoked: dict[int, tuple[loop.Kernel, str]] = {}
+        self._uses: dict[tuple[str, DType, int], int] = {}
+        self._operators: dict[tuple[str, DType, int], str] = {}
 
     def unique(self, name: str) -> str:
         """A name of its own for a function."""
@@ -58,19 +66,43 @@ class Module:
         return found[1]
 
     def template(self, e: Emitter, op: str, values: list[Value], dtype: DType) -> Value:
-        """An operator that is itself written in Loop IR, in place."""
+        """An operator that is itself written in Loop IR: in place, or a call of its function."""
         found = math.template(op, values[0].dtype)
-        saved = e.lanes, e.mask, e.tail, e.used
-        if not values[0].lanes:
-            e.lanes, e.mask, e.tail, e.used = 0, None, None, 0
-        for parameter, value in zip(found.parameters, values, strict=True):
-            e.vars[id(parameter)] = value
-        e.block(found.body)
-        result = e.eval(found.result)
-        e.lanes, e.mask, e.tail, e.used = saved
-        return result
+        key = op, values[0].dtype, values[0].lanes
+        uses = self._uses[key] = self._uses.get(key, 0) + 1
+        if uses > _USES_IN_PLACE and len(found.body) > _LONG:
+            if key not in self._operators:
+                self._operators[key] = self._operator(found, *key)
+            return e.f.call(self._operators[key], found.result.dtype, *values, convention="fastcc ")
+        return _in_place(e, found, values)
+
+    def _operator(self, found: math.Template, op: str, dtype: DType, lanes: int) -> str:
+        """Writes the function of an operator on vectors of so many lanes, or scalars."""
+        kernel = loop.Kernel(op, (), ())
+        name = self.unique(f"operator.{op}.{dtype}.{lanes}")
+        e = Emitter(self, kernel, name, self.target, Analysis(kernel, self.target, set()))
+        values = [Value(f"%{p.name}", dtype, lanes) for p in found.parameters]
+        parameters = [value.typed for value in values]
+        result = type_of(found.result.dtype, lanes)
+        e.f = Function(name, result, parameters, "internal fastcc ")
+        e.lanes = lanes
+        e.f.do(f"ret {_in_place(e, found, values).typed}")
+        self.add(e.f)
+        return name
 
     def text(self) -> str:
         head = f'target triple = "{self.target.triple}"\n\n'
         tail = '\nattributes #0 = { nounwind }\n!0 = !{!"branch_weights", i32 1, i32 100000}\n'
         return head + "\n".join(self.functions) + tail
+
+
+def _in_place(e: Emitter, found: math.Template, values: list[Value]) -> Value:
+    saved = e.lanes, e.mask, e.tail, e.used
+    if not values[0].lanes:
+        e.lanes, e.mask, e.tail, e.used = 0, None, None, 0
+    for parameter, value in zip(found.parameters, values, strict=True):
+        e.vars[id(parameter)] = value
+    e.block(found.body)
+    result = e.eval(found.result)
+    e.lanes, e.mask, e.tail, e.used = saved
+    return result
