@@ -324,3 +324,13 @@ def test_traced_run_times_every_launch(session):
     assert metadata.kernels[0].nanoseconds >= 0
     assert '"ph": "X"' in metadata.chrome_trace()
     assert "add" in metadata.table()
+
+
+def test_empty_feeds(session):
+    x = tf.placeholder(tf.float32, [None, 3])
+    padded = tf.pad(x, [[1, 1], [0, 0]], constant_values=7.0)
+    total, top = tf.reduce_sum(x), tf.reduce_max(x, axis=0)
+    empty = np.ones((5, 3), np.float32)[5:]
+    np.testing.assert_array_equal(session.run(padded, {x: empty}), np.full((2, 3), 7))
+    assert session.run(total, {x: empty}) == 0
+    np.testing.assert_array_equal(session.run(top, {x: empty}), np.full(3, -np.inf))

@@ -114,6 +114,10 @@ gf_run *gf_run_begin(gf_executable *executable, gf_pool *pool, const gf_host *ho
 
 /* Feeds, variables, sizes. */
 
+/* What empty feeds point at: code that clamps an index may read where there is no element, and
+ * discards what it read. */
+static const char nothing[4096];
+
 int32_t gf_run_feed(gf_run *run, int32_t feed, const void *data, int32_t rank, const int64_t *dims)
 {
     const gf_feed_spec *spec = &run->executable->d.feeds[feed];
@@ -128,6 +132,9 @@ int32_t gf_run_feed(gf_run *run, int32_t feed, const void *data, int32_t rank, c
         }
         if (spec->shape.binds != NULL && spec->shape.binds[i] >= 0) {
             run->symbols[spec->shape.binds[i]] = dims[i];
+        }
+        if (dims[i] == 0) {
+            data = nothing;
         }
     }
     run->pointers[spec->pointer] = (void *)data;
