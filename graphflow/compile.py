@@ -71,16 +71,20 @@ class Step:
     report: Report
     plan: Plan | None = field(default=None, repr=False)
 
-    def largest_buffers(self) -> list[tuple[str, int]]:
-        """Names and bytes of what a run keeps in memory, largest first; static sizes only."""
-        rows = [] if self.plan is None else [(b.name, b.bytes) for b in self.plan.buffers]
-        known = [(name, size) for name, size in rows if isinstance(size, int)]
-        return sorted(known, key=lambda row: -row[1])
+    def largest_buffers(self, shapes: Sequence[Sequence[int]]) -> list[tuple[str, int]]:
+        """Names and bytes of what a run on feeds of these shapes has in memory, largest first."""
+        sizes: dict[str, int] = {}
+        for type_, shape in zip(self.program.bound_types(), shapes, strict=True):
+            for dim, size in zip(type_.shape or (), shape, strict=True):
+                sizes.setdefault(str(dim), size)
+        rows = with_sizes(self.report, sizes).memory
+        return sorted(((row.name, int(row.bytes)) for row in rows), key=lambda row: -row[1])
 
-    def load(self, slot: Callable[[Any], int]) -> Any:
-        """Maps the code; `slot` numbers the variables of the session that will run it."""
+    def load(self, slot: Callable[[Any], int], budget: int) -> Any:
+        """Maps the code; `slot` numbers the variables of the session that will run it, `budget` is
+        how many bytes a run may need (0: any)."""
         states = [replace(s, slot=slot(self.variables[s.slot])) for s in self.description.states]
-        return replace(self.description, states=states).load()
+        return replace(self.description, states=states, budget=budget).load()
 
 
 def compile_step(
@@ -312,6 +316,7 @@ def describe_plan(plan: Plan, parts: _Parts, code: bytes, program: Program) -> D
             for call in plan.calls
         ],
         evidence=[tuple(map(operand, site.buffers)) for site in plan.sites],
+        outside_bytes=size(plan.outside_bytes),
         small=not parallel and not plan.calls and _is_brief(plan),
         notes={"sites": sites},
     )
@@ -345,7 +350,12 @@ def _with_checks(plan: Plan, program: Program) -> Plan:
         for buffer in plan.buffers
     )
     checks = tuple((c.a, c.b) for c, _ in program.constraints)
-    return replace(plan, buffers=buffers, checks=checks)
+    outside: Dim = 0
+    in_place = {state.write for state in plan.states if state.in_place and state.read >= 0}
+    for buffer in buffers:
+        if buffer.place not in (ARENA, FEED) and buffer.id not in in_place:
+            outside = outside + buffer.bytes
+    return replace(plan, buffers=buffers, checks=checks, outside_bytes=outside)
 
 
 def _node_names(program: Program, plan: Plan) -> dict[Any, str]:

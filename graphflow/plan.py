@@ -112,6 +112,9 @@ class Plan:
     arena_lower_bound: int | None = None
     # Pairs of sizes that a run must find equal, in the order of the Program's constraints.
     checks: tuple[tuple[Dim, Dim], ...] = ()
+    # What a run needs beside the arena: outputs, constants, variables (twice where a new value
+    # does not take the old one's place).
+    outside_bytes: Dim = 0
     reasons: dict[str, str] = field(default_factory=dict)
 
     def values(self) -> tuple[Size, ...]:
@@ -121,6 +124,7 @@ class Plan:
         shapes += [output.shape for output in self.outputs]
         shapes += [state.shape for state in self.states]
         shapes += self.checks
+        shapes.append((self.outside_bytes,))
         shapes += [launch.kernel.sizes() for launch in self.launches if launch.kernel is not None]
         for shape in shapes:
             for dim in shape:

@@ -16,7 +16,8 @@ return another Call, which is then run in place of the one that does not fit):
                                                or rank or a static size is wrong
     _feed_size_error(call, feed, axis, actual, expected)   a symbolic size is wrong
     _size_error(call, message, a, b, shapes)   a Check does not hold (`shapes` are those fed);
-                                               message -1: a size came out negative or too large
+                                               message -1: a size came out negative or too large;
+                                               OVER_BUDGET: a bytes are needed, b are allowed
     _uninitialized(call, slots)                variables that are read have no value
     _run_error(call, status, site, (value0, value1), launch, evidence)
                                                FAILED (site is valid; evidence: copies of its
@@ -47,6 +48,8 @@ NO_MEMORY: int = _native.NO_MEMORY
 HOST_ERROR: int = _native.HOST_ERROR
 REENTERED: int = _native.REENTERED
 BAD_DESCRIPTION: int = _native.BAD_DESCRIPTION
+
+OVER_BUDGET = -2  # the message of `_size_error` for a run that needs too much memory
 
 ABI_VERSION: int = _native.ABI_VERSION
 
@@ -206,6 +209,9 @@ class Description:
     calls: Sequence[HostCall] = ()
     # Of each run-time check, by its site: the arrays that belong to its message.
     evidence: Sequence[tuple[Operand, ...]] = ()
+    # Bytes a run needs beside its arena, and what it may need in all (0: no limit).
+    outside_bytes: Size = 0
+    budget: int = 0
     small: bool = False
     notes: Any = field(default=None)
 
@@ -233,6 +239,8 @@ class Description:
             checks=[(c.a, c.b, c.message) for c in self.checks],
             calls=[(c.function, _rows(c.inputs), _rows(c.outputs)) for c in self.calls],
             evidence=[_rows(operands) for operands in self.evidence],
+            outside_bytes=self.outside_bytes,
+            budget=self.budget,
             small=self.small,
         )
 
@@ -264,6 +272,7 @@ class Description:
                 for call in self.calls
             ],
             "evidence": [[asdict(operand) for operand in row] for row in self.evidence],
+            "outside_bytes": self.outside_bytes,
             "small": self.small,
             "notes": self.notes,
         }
@@ -321,6 +330,7 @@ class Description:
                 for row, function in zip(rows, functions, strict=True)
             ),
             evidence=tuple(_read(Operand, row) for row in record["evidence"]),
+            outside_bytes=record["outside_bytes"],
             small=record["small"],
             notes=record["notes"],
         )

@@ -227,19 +227,12 @@ class Session(BaseSession, runtime.Session):
                 self._stats, self.config.cache, bindings,
             )  # fmt: skip
             self._compilations += 1
-            self._check_budget(step)
-            self._steps[key] = known = (step, step.load(self.slot))
+            self._steps[key] = known = (step, step.load(self.slot, self.config.memory_budget or 0))
         else:
             self._stats.memory_hits += 1
         step, executable = known
         info = Prepared(resolved, feeds, types, step, bindings)
         return runtime.Call(executable, resolved.shape, list(range(len(feeds))), None, info)
-
-    def _check_budget(self, step: Step) -> None:
-        budget = self.config.memory_budget
-        peak = step.report.peak_bytes
-        if budget is not None and peak is not None and peak > budget:
-            raise failures.over_budget(peak, budget, step.largest_buffers())
 
     def _feed_error(self, call, feed: int, value: Any, cause: BaseException | None) -> Any:
         """Raises, or returns the Call for the rank that was fed where none was declared."""
@@ -273,6 +266,8 @@ class Session(BaseSession, runtime.Session):
     def _size_error(self, call, check: int, a: int, b: int, shapes: Sequence[Any]) -> Any:
         """Raises, or returns the Call of a variant in which a size that is 1 broadcasts."""
         info: Prepared = call.info
+        if check == runtime.OVER_BUDGET:
+            raise failures.over_budget(a, b, info.step.largest_buffers(shapes))
         if check < 0:
             raise ResourceExhaustedError("a size of this run is negative or too large to allocate")
         constraint, origins = info.step.program.constraints[check]

@@ -308,11 +308,19 @@ def test_the_reference_back_end_agrees():
 
 def test_memory_budget_refuses_before_running():
     x = tf.constant(np.zeros((1000, 1000), np.float32))
-    with (
-        tf.Session(config=tf.ConfigProto(memory_budget=1 << 20)) as session,
-        pytest.raises(tf.errors.ResourceExhaustedError, match="memory_budget"),
-    ):
-        session.run(x + 1)
+    rows = tf.placeholder(tf.float32, [None, 1000])
+    v = tf.Variable(0.0)
+    grow = tf.assign_add(v, tf.reduce_sum(tf.sin(tf.matmul(rows, rows, transpose_b=True))))
+    with tf.Session(config=tf.ConfigProto(memory_budget=1 << 20)) as session:
+        with pytest.raises(tf.errors.ResourceExhaustedError, match="memory_budget"):
+            session.run(x + 1)
+        session.run(tf.global_variables_initializer())
+        session.run(grow, {rows: np.zeros((10, 1000), np.float32)})
+        with pytest.raises(tf.errors.ResourceExhaustedError, match="memory_budget") as caught:
+            session.run(grow, {rows: np.ones((2000, 1000), np.float32)})
+        assert len(str(caught.value).splitlines()) < 12
+        assert session.run(v) == 0.0
+        session.run(grow, {rows: np.zeros((20, 1000), np.float32)})
 
 
 def test_traced_run_times_every_launch(session):

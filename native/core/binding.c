@@ -80,7 +80,13 @@ static int32_t compute(const gf_executable *executable, gf_binding *binding, gf_
             return GF_SIZE_MISMATCH;
         }
     }
-    return assign_offsets(executable, binding);
+    int32_t status = assign_offsets(executable, binding);
+    int64_t needed = binding->size.bytes + gf_size_under(binding, d->outside_bytes);
+    if (status == GF_OK && d->budget > 0 && needed > d->budget) {
+        *problem = (gf_problem){GF_OVER_BUDGET, -1, needed, d->budget};
+        return GF_SIZE_MISMATCH;
+    }
+    return status;
 }
 
 /* Puts a binding into the cache, in place of the one that was not used for longest. */

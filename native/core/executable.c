@@ -173,6 +173,9 @@ static int32_t check(const gf_description *d, const report *to)
             return refuse(to, "value bind %d is not sound", i);
         }
     }
+    if (!size_exists(d, d->outside_bytes)) {
+        return refuse(to, "the bytes beside the arena are not sound");
+    }
     for (int32_t i = 0; i < d->check_count; i++) {
         const gf_check_spec *equality = &d->checks[i];
         if (!size_exists(d, equality->a) || !size_exists(d, equality->b)) {

@@ -158,7 +158,8 @@ public:
         }
     }
 
-    void create(const py::bytes &object, int32_t symbols, int32_t values, int32_t launches)
+    void create(const py::bytes &object, int32_t symbols, int32_t values, int32_t launches, int64_t outside_bytes,
+                int64_t budget)
     {
         gf_description description = {symbols,
                                       values,
@@ -176,7 +177,9 @@ public:
                                       states_.data(),
                                       outputs_.data(),
                                       buffers_.data(),
-                                      checks_.data()};
+                                      checks_.data(),
+                                      outside_bytes,
+                                      budget};
         char message[512] = "";
         gf_code *code = nullptr;
         gf_executable *executable = nullptr;
@@ -217,7 +220,7 @@ make_executable(const py::bytes &object, int32_t symbol_count, int32_t value_cou
                 int32_t launch_count, const py::list &feeds, const py::list &value_binds,
                 const py::list &constants, const py::list &states, const py::list &outputs,
                 const py::list &buffers, const py::list &checks, const py::list &calls,
-                const py::list &evidence, bool small)
+                const py::list &evidence, int64_t outside_bytes, int64_t budget, bool small)
 {
     auto executable = std::make_unique<Executable>();
     Reader reader(*executable);
@@ -229,7 +232,7 @@ make_executable(const py::bytes &object, int32_t symbol_count, int32_t value_cou
     reader.read_buffers(buffers);
     reader.read_checks(checks);
     reader.read_calls(calls);
-    reader.create(object, symbol_count, value_count, launch_count);
+    reader.create(object, symbol_count, value_count, launch_count, outside_bytes, budget);
     executable->symbol_count = symbol_count;
     for (const py::handle &operands : evidence) {
         executable->evidence.push_back(read_operands(operands));
@@ -389,7 +392,7 @@ void define_programs(PyObject *object)
              py::arg("value_count"), py::arg("launch_count"), py::arg("feeds"),
              py::arg("value_binds"), py::arg("constants"), py::arg("states"), py::arg("outputs"),
              py::arg("buffers"), py::arg("checks"), py::arg("calls"), py::arg("evidence"),
-             py::arg("small"))
+             py::arg("outside_bytes"), py::arg("budget"), py::arg("small"))
         .def("arena", &arena_of, py::arg("symbols"))
         .def("inspect", &inspect);
     py::class_<Call>(module, "Call", py::custom_type_setup(collect_cycles<Call>))

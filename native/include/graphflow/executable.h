@@ -87,6 +87,8 @@ typedef struct gf_check_spec {
     int32_t message;
 } gf_check_spec;
 
+#define GF_OVER_BUDGET (-2)
+
 typedef struct gf_description {
     int32_t symbol_count, value_count, launch_count;
     int32_t feed_count, value_bind_count, constant_count, state_count, output_count, buffer_count,
@@ -98,6 +100,10 @@ typedef struct gf_description {
     const gf_output_spec *outputs;
     const gf_buffer_spec *buffers;
     const gf_check_spec *checks;
+    /* What a run needs beside its arena, and how much it may need in all; a budget of 0 is none.
+     * More is a GF_SIZE_MISMATCH of message GF_OVER_BUDGET, found before anything runs. */
+    gf_size outside_bytes;
+    int64_t budget;
 } gf_description;
 
 typedef struct gf_executable gf_executable;
