@@ -346,7 +346,7 @@ def _with_checks(plan: Plan, program: Program) -> Plan:
     """`plan` as a run binds it: feeds of the types that are bound, and what must be equal then."""
     types = dict(zip(plan.feeds, program.bound_types(), strict=True))
     buffers = tuple(
-        replace(buffer, shape=types[buffer.id].shape) if buffer.id in types else buffer
+        replace(buffer, shape=types[buffer.id].shape or ()) if buffer.id in types else buffer
         for buffer in plan.buffers
     )
     checks = tuple((c.a, c.b) for c, _ in program.constraints)

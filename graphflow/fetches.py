@@ -44,7 +44,7 @@ class Fetches:
         if isinstance(nest, Mapping):
             # Rebuilt as the caller's own type where that is possible, as TensorFlow 1 does.
             items = [(key, self._resolve(value)) for key, value in nest.items()]
-            return type(nest)(items) if type(nest) is not dict else dict(items)
+            return dict(items) if type(nest) is dict else type(nest)(items)  # type: ignore[call-arg]
         parts = getattr(nest, "_fetch_parts", None)
         if parts is not None:
             return IndexedSlicesValue(*(self._resolve(part) for part in parts()))

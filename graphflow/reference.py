@@ -153,7 +153,7 @@ def _nested(shape: Any, values: Sequence[Any]) -> Any:
         return None
     if isinstance(shape, Mapping):
         items = [(key, _nested(item, values)) for key, item in shape.items()]
-        return type(shape)(items) if type(shape) is not dict else dict(items)
+        return dict(items) if type(shape) is dict else type(shape)(items)  # type: ignore[call-arg]
     items = [_nested(item, values) for item in shape]
     if hasattr(shape, "_fields"):
         return type(shape)(*items)

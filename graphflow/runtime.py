@@ -39,6 +39,14 @@ from typing import Any
 import numpy as np
 
 from graphflow import _native
+from graphflow._native import (  # noqa: F401 - what the rooms above use
+    Call,
+    Executable,
+    Session,
+    ThreadPool,
+    plan_arena,
+    processor_count,
+)
 from graphflow.dtypes import as_dtype
 
 # Statuses that `_run_error` is given.
@@ -53,12 +61,6 @@ OVER_BUDGET = -2  # the message of `_size_error` for a run that needs too much m
 
 ABI_VERSION: int = _native.ABI_VERSION
 
-Session = _native.Session
-Call = _native.Call
-Executable = _native.Executable
-ThreadPool = _native.ThreadPool
-processor_count = _native.processor_count
-plan_arena = _native.plan_arena
 
 Size = int
 Sizes = tuple[Size, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,10 @@ class BaseSession:
 
     graph: Graph
     config: ConfigProto
+
+    if TYPE_CHECKING:
+
+        def close(self) -> None: ...
 
     def _begin(self, target: str, graph: Graph | None, config: ConfigProto | None) -> None:
         if target not in ("", None):

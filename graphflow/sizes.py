@@ -130,7 +130,7 @@ class Size:
         return self - multiply(floordiv(self, other), other)
 
     def __str__(self) -> str:
-        parts = []
+        parts: list[str] = []
         for monomial, coefficient in self.terms:
             factors = "*".join(
                 f"({atom})" if isinstance(atom, FloorDiv) else str(atom) for atom in monomial

@@ -121,7 +121,7 @@ class Emitter:
             if isinstance(expr, loop.Apply) and expr.op in ("add", "sub"):
                 for position in (0, 1):
                     part = expr.args[position]
-                    if _is_product(part) and uses[id(part)] == 1:
+                    if isinstance(part, loop.Apply) and _is_product(part) and uses[id(part)] == 1:
                         fused[id(expr)] = (position, part)
                         break
         absent = {id(part) for _, part in fused.values()}
@@ -206,6 +206,7 @@ class Emitter:
     def load(self, target: loop.Target, index: Operand) -> Value:
         place = self.places.get(id(target))
         if place is None:
+            assert isinstance(target, loop.Local)
             return self.read_register(target, index)
         if place.lanes:
             index = self.lane_index(index)
@@ -266,7 +267,7 @@ class Emitter:
                 value = self.f.broadcast(value, self.lanes)
             elif value.lanes:
                 raise InternalError(f"lanes of {self.name} store to one element of {local.name}")
-            if self.mask is not self.tail:
+            if self.mask is not None and self.mask is not self.tail:
                 value = self.f.select(self.mask, value, self.read_register(local, index))
             if layout is None:
                 elements[position] = value
@@ -278,7 +279,7 @@ class Emitter:
                 )
             return
         value = self.f.broadcast(value, self.lanes)
-        if self.mask is not self.tail:
+        if self.mask is not None and self.mask is not self.tail:
             value = self.f.select(self.mask, value, self.read_register(local, index))
         if layout is not None:
             segment, offset = self.segment(layout, position)
@@ -336,6 +337,7 @@ class Emitter:
         if isinstance(value, Linear):
             value = self.f.vector(value, self.lanes) if value.stride else self.f.scalar(value)
         if place is None:
+            assert isinstance(target, loop.Local)
             self.write_register(target, index, value)
             return
         if place.lanes:
@@ -364,7 +366,7 @@ class Emitter:
                 return
             target = shadow
         factors = None
-        if stmt.op == "add" and _is_product(value):
+        if stmt.op == "add" and isinstance(value, loop.Apply) and _is_product(value):
             factors = [self.eval(factor) for factor in value.args]
         else:
             operand = self.eval(value)
@@ -375,6 +377,7 @@ class Emitter:
         else:
             new = self.apply(stmt.op, [old, operand], target.dtype)
         if target is not stmt.target and self.mask is not None and self.mask is self.tail:
+            new, old = self.unify([new, old])
             new = self.f.select(self.mask, new, old)
         self.store(target, index, new)
 
@@ -548,6 +551,7 @@ class Emitter:
 
     def do_if(self, stmt: loop.If) -> None:
         condition = self.eval(stmt.condition)
+        assert isinstance(condition, Value)  # a boolean is no linear form
         writes = self.analysis.writes_of(stmt)
         if not condition.lanes:
             otherwise = (lambda: self.block(stmt.otherwise)) if stmt.otherwise else None
@@ -625,6 +629,7 @@ class Emitter:
         for target, start in stmt.arguments:
             place = self.places.get(id(target))
             if place is None:
+                assert isinstance(target, loop.Local)
                 raise NeedsMemory(target)
             address = f.address(place.base, memory_type(place.dtype), Linear.of(self.eval(start)))
             arguments.append(f"ptr {address.text}")

@@ -155,7 +155,11 @@ class Analysis:
             return answers[id(root)]
 
         def touch(target: loop.Target) -> None:
-            if self.in_register(target) and id(target) not in inner:
+            if (
+                isinstance(target, loop.Local)
+                and self.in_register(target)
+                and id(target) not in inner
+            ):
                 tiles[id(target)] = target
 
         for inside in loop.statements(stmt.body):
@@ -173,9 +177,10 @@ class Analysis:
                 if dependent[0]:
                     touch(inside.target)
                 elif id(inside.target) not in inner and self.in_register(inside.target):
+                    assert isinstance(inside.target, loop.Local)
                     reductions[id(inside.target)] = (inside.target, inside.op)
         lanes = self.target.vector_bits // max(8, widest or 32) or 1
-        extent = stmt.extent.value if isinstance(stmt.extent, loop.Const) else None
+        extent = int(stmt.extent.value) if isinstance(stmt.extent, loop.Const) else None
         unroll = 4 if cost <= 6 else 2 if cost <= 14 else 1
         unroll = max(1, min(unroll, _MOST_LANES // lanes))
         accumulators = sum(local.size for local, _ in reductions.values())

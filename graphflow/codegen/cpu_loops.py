@@ -202,6 +202,7 @@ def _parallel(e: Emitter, stmt: loop.For) -> None:
 
     few = operators.compare_linear(f, "le", extent, Linear(stmt.grain, {}), 0, int64)
     writes = e.analysis.writes(stmt.body)
+    assert few is not None
     e.branch(few, writes, inline, spread)
     e.clobber(writes)
     e.bump(None)

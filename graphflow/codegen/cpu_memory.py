@@ -167,6 +167,7 @@ def store(
             )
         return
     if form is None:
+        assert isinstance(index, Value)
         pointers = _pointers(f, place, index)
     else:
         pointers = _strided(f, place, form, lanes)

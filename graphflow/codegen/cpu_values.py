@@ -61,7 +61,7 @@ def wrap(number: int, dtype: DType) -> int:
     return number
 
 
-def vector_literal(element: str, numbers: Sequence[int]) -> str:
+def vector_literal(element: str, numbers: Sequence[int | str]) -> str:
     return "<" + ", ".join(f"{element} {n}" for n in numbers) + ">"
 
 

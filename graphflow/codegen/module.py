@@ -104,5 +104,6 @@ def _in_place(e: Emitter, found: math.Template, values: list[Value]) -> Value:
         e.vars[id(parameter)] = value
     e.block(found.body)
     result = e.eval(found.result)
+    assert isinstance(result, Value)
     e.lanes, e.mask, e.tail, e.used = saved
     return result

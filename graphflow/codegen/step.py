@@ -60,7 +60,9 @@ class _Sizes:
         return total
 
     def times(self, a: Linear, b: Linear) -> Linear:
-        return Linear.of(operators.linear(self.f, "mul", [a, b]))
+        product = operators.linear(self.f, "mul", [a, b])
+        assert product is not None
+        return Linear.of(product)
 
     def atom(self, atom) -> Linear:
         f = self.f

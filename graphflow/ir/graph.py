@@ -129,9 +129,8 @@ class Graph:
         with self._lock:
             needed = tuple(dict.fromkeys((*self._controls, *controls)))
             node = Node(op, inputs, attrs, types, regions, needed, next_serial(), self)
-            full = (
-                self.unique_name(name or op.name) if not (name or "").endswith("/") else name[:-1]
-            )  # type: ignore[index]
+            reused = name is not None and name.endswith("/")  # a scope's own name
+            full = name[:-1] if name and reused else self.unique_name(name or op.name)
             self.names[node] = full
             self._by_name[full] = node
             self.locations[node] = location

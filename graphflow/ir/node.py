@@ -180,7 +180,7 @@ class Node:
 
     def run(self, feed_dict=None, session=None) -> None:
         """Runs this operation in `session` or the default session."""
-        self.graph.session_for(self, session).run(self, feed_dict)
+        _graph_of(self).session_for(self, session).run(self, feed_dict)
 
     def __repr__(self) -> str:
         if self.op.name == "variable":
@@ -270,7 +270,7 @@ class Tensor:
 
     def eval(self, feed_dict=None, session=None):
         """The value of this tensor, computed by `session` or the default session."""
-        return self.node.graph.session_for(self, session).run(self, feed_dict)
+        return _graph_of(self.node).session_for(self, session).run(self, feed_dict)
 
     def __iter__(self):
         dims = self.dims
@@ -291,6 +291,12 @@ class Tensor:
 
     def __repr__(self) -> str:
         return f"<tensor {self.name!r} {self.tensor_type}>"
+
+
+def _graph_of(node: Node) -> Graph:
+    if node.graph is None:
+        raise TypeError(f"{node!r} belongs to no graph that a session could run")
+    return node.graph
 
 
 def topological(roots: Iterable[Node], stop: Mapping | set | frozenset = frozenset()) -> list[Node]:

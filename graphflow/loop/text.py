@@ -470,7 +470,7 @@ class _Parser:
     def statement(self) -> loop.Stmt:
         word = self.identifier()
         if word in loop.LOOP_KINDS:
-            return self.loop(word)
+            return self.for_(word)
         if word == "let":
             name = self.identifier()
             self.expect(":")
@@ -508,7 +508,7 @@ class _Parser:
         self.take()
         return loop.Accumulate(target, index, op, self.expr())
 
-    def loop(self, kind: str) -> loop.For:
+    def for_(self, kind: str) -> loop.For:
         name = self.identifier()
         self.expect("<")
         extent = self.expr()
