@@ -348,12 +348,14 @@ _COS = {
 
 
 def _quadrant(x: Num) -> tuple[Num, Num, Num]:
-    """(quadrant, sin r, cos r) of x = quadrant pi/2 + r. float32 is reduced in float64, exactly
-    enough up to 2**30; float64 by three parts of pi/2."""
+    """(quadrant, sin r, cos r) of x = quadrant pi/2 + r, in float64 by three parts of pi/2: within
+    a few ulp up to |x| = 2**30. Beyond, digits of pi are missing; r is kept in its range, so that
+    results stay in theirs."""
     wide = x.cast(float64)
     n = (wide * (2 / math.pi)).round()
     high, middle, low = _HALF_PI[float64]
-    r = n.fma(-low, n.fma(-middle, n.fma(-high, wide))).cast(x.dtype)
+    r = n.fma(-low, n.fma(-middle, n.fma(-high, wide)))
+    r = r.make("maximum", -math.pi / 4).make("minimum", math.pi / 4).cast(x.dtype)
     z = r * r
     sine = (z * r).fma(horner(z, _SIN[x.dtype]), r)
     cosine = (z * z).fma(horner(z, _COS[x.dtype]), z.fma(-0.5, 1.0))
