@@ -174,6 +174,12 @@ def _compile(graph, fetches, feeds, feed_types, options, knobs, stats, use_disk,
     with _timed(stages, "plan"):
         plan = build_plan(optimised, target, pass_options)
         plan = _with_checks(plan, program)
+        if pass_options.verify:
+            from .loop.verify import verify
+
+            for launch in plan.launches:
+                if launch.kernel is not None:
+                    verify(launch.kernel)
     trace.stage("plan.gfp", plan)
     trace.kernels(plan)
     made = CodeReport(want_assembly=trace.wants_code, verify=pass_options.verify)
