@@ -37,8 +37,12 @@ def loop(kind, *body, extent=None, var=INDEX, grain=1):
 COPY = Store(B, INDEX, Load(A, INDEX))
 
 WRONG = {
-    "a vector loop stands in a vector loop": loop("vector", loop("vector", COPY), var=OUTER),
-    "a parallel loop stands in a loop that is none": loop("serial", loop("parallel", COPY), var=OUTER),
+    "a vector loop stands in a vector loop": loop(
+        "vector", loop("vector", COPY), var=OUTER
+    ),
+    "a parallel loop stands in a loop that is none": loop(
+        "serial", loop("parallel", COPY), var=OUTER
+    ),
     "no loop of kind 'zigzag'": loop("zigzag", COPY),
     "has an extent that is not constant": loop(
         "serial", loop("unrolled", COPY, extent=OUTER), var=OUTER
