@@ -1,0 +1,28 @@
+"""Every Python block of the README and of docs/ runs; those of one page share their names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import graphflow as tf
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text())]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
+def test_blocks_run(page, capsys):
+    names: dict = {}
+    blocks = BLOCK.findall(page.read_text())
+    for block in blocks:
+        if "sess.run(train, {x: a, y: t}, options" in block:
+            # The README goes on with the session of its first program.
+            names["sess"] = tf.Session()
+            names["sess"].run(tf.global_variables_initializer())
+        exec(compile(block, str(page), "exec"), names)
+    assert blocks
