@@ -18,7 +18,7 @@ from .ir.program import Program
 from .ir.types import TensorType
 from .ir.variable import VariableHandle
 from .passes.functionalize import cut
-from .session_base import BaseSession, actual_sizes, feed_type
+from .session_base import BaseSession, actual_sizes
 from .sizes import evaluate, symbols_of
 
 
@@ -41,7 +41,7 @@ class ReferenceSession(BaseSession):
         feed_dict = feed_dict or {}
         feeds = resolve_feeds(self.graph, tuple(feed_dict))
         arrays = [self._feed(t, v) for t, v in zip(feeds, feed_dict.values(), strict=True)]
-        types = tuple(feed_type(t, a.ndim) for t, a in zip(feeds, arrays, strict=True))
+        types = tuple(self.feed_type(t, a.ndim) for t, a in zip(feeds, arrays, strict=True))
         program = self._program(resolved, feeds, types, arrays)
         states = {s.node.attrs["variable"] for s in program.states()}
         missing = [v for v in states if self._value(v) is None]

@@ -26,7 +26,7 @@ from .ir.node import Tensor
 from .ir.types import TensorType
 from .ir.variable import VariableHandle
 from .report import Report, with_sizes
-from .session_base import BaseSession, actual_sizes, feed_type, rank_of
+from .session_base import BaseSession, actual_sizes, rank_of
 from .sizes import Dim, Symbol, symbols_of
 
 MOST_RANKS = 5  # tried for a callable whose placeholders have no shape
@@ -198,12 +198,12 @@ class Session(BaseSession, runtime.Session):
             resolved = Fetches(self.graph, fetches)
             feeds = resolve_feeds(self.graph, feed_keys)
             ranks = [0] * len(feeds) if feed_dict is None else [*map(rank_of, feed_dict.values())]
-            types = tuple(map(feed_type, feeds, ranks))
+            types = tuple(map(self.feed_type, feeds, ranks))
             if feed_dict is not None or all(tensor.dims is not None for tensor in feeds):
                 return self._make_call(resolved, feeds, types, {})
             # Nothing says yet what rank is fed; calls of another one are prepared when they come.
             for rank in range(MOST_RANKS):
-                types = tuple(feed_type(tensor, rank) for tensor in feeds)
+                types = tuple(self.feed_type(tensor, rank) for tensor in feeds)
                 try:
                     return self._make_call(resolved, feeds, types, {})
                 except TypeRuleError as error:
@@ -242,7 +242,7 @@ class Session(BaseSession, runtime.Session):
             rank = np.ndim(value)
             if rank != info.types[feed].rank:
                 types = list(info.types)
-                types[feed] = feed_type(tensor, rank)
+                types[feed] = self.feed_type(tensor, rank)
                 with self._preparing:
                     return self._make_call(info.fetches, info.feeds, tuple(types), {})
         raise failures.feed_error(tensor, value, cause)

@@ -39,10 +39,24 @@ class BaseSession:
         self.graph = graph if graph is not None else get_default_graph()
         self.config = config if config is not None else ConfigProto()
         self._graph_version = -1
+        self._fed_types: dict[tuple[Tensor, int], TensorType] = {}
         self._warned_growth = False
         self._seed = self.config.seed
         if self._seed is None:
             self._seed = secrets.randbits(63)
+
+    def feed_type(self, tensor: Tensor, rank: int) -> TensorType:
+        """The type a tensor is fed with; `rank` decides where none was declared.
+
+        The same one every time, so that a call is found again.
+        """
+        if tensor.dims is not None:
+            return tensor.tensor_type
+        found = self._fed_types.get((tensor, rank))
+        if found is None:
+            axes = tuple(symbol(f"axis{axis}") for axis in range(rank))
+            found = self._fed_types[tensor, rank] = TensorType(tensor.dtype, axes)
+        return found
 
     @property
     def sess_str(self) -> str:
@@ -108,13 +122,6 @@ def rank_of(value: Any) -> int:
         return np.ndim(value)
     except ValueError:  # rows of different lengths: refused when it is fed
         return 0
-
-
-def feed_type(tensor: Tensor, rank: int) -> TensorType:
-    """The type a tensor is fed with; `rank` decides where none was declared."""
-    if tensor.dims is not None:
-        return tensor.tensor_type
-    return TensorType(tensor.dtype, tuple(symbol(f"axis{axis}") for axis in range(rank)))
 
 
 def actual_sizes(types: Sequence[TensorType], shapes: Sequence[Sequence[int]]) -> dict[Symbol, int]:

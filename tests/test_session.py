@@ -151,6 +151,10 @@ def test_unknown_ranks(session):
     np.testing.assert_array_equal(session.run(y, {rate: [1, 2]}), [3, 5])
     np.testing.assert_array_equal(session.run(y, {rate: [[1], [2]]}), [[3], [5]])
     assert session.run(y, {rate: 4}) == 9
+    compiled = session.counters()["compilations"]
+    for value in (1.0, [1.0, 2.0], 2.0, [[3.0]]):
+        session.run(y, {rate: value})
+    assert session.counters()["compilations"] == compiled
 
 
 def test_a_rank_is_taken_from_the_value(session):

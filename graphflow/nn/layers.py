@@ -12,11 +12,11 @@ from ..ir.op import find
 from ..ops.activation import relu
 from ..ops.contraction import matmul
 from ..ops.convert import convert, convert_pair, reject
-from ..ops.creation import zeros_like
+from ..ops.creation import zeros, zeros_like
 from ..ops.joining import concat
 from ..ops.logic import cast
 from ..ops.math import rsqrt
-from ..ops.movement import reshape
+from ..ops.movement import reshape, reshape_like
 from ..ops.random import random_uniform
 from ..ops.reduction import reduce_mean
 from ..sizes import Dim
@@ -129,6 +129,9 @@ def _dropout_rate(rate, keep_prob, x: Tensor):
     tensor = convert(given, x.dtype, what="dropout")
     if tensor.rank not in (0, None):
         reject("dropout", f"the rate must be a scalar, but {tensor.name} is {tensor.tensor_type}")
+    if tensor.rank is None:
+        # A placeholder without a shape: it has to be a scalar, so that x's shape stays known.
+        tensor = reshape_like(tensor, zeros([], tensor.dtype))
     return tensor if rate is not None else 1 - tensor
 
 
