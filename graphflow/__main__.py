@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("passes", help="list every pass and rewrite rule that can be left out")
     chosen = parser.parse_args(arguments)
 
-    from .passes.pipeline import names
+    from .passes.pipeline import names, rule_names
 
     if chosen.command == "passes":
         print("\n".join(names()))
@@ -28,7 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
         finder.error("which script?")
     from .bisect import bisect
 
-    return bisect(chosen.script, names(), lambda line: print(line, flush=True))
+    passes = [name for name in names() if name not in rule_names()]
+    return bisect(chosen.script, passes, rule_names(), lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,12 @@ def smallest_cure(names: Sequence[str], is_right: Callable[[frozenset[str]], boo
     return cure
 
 
-def bisect(command: Sequence[str], names: Sequence[str], say: Callable[[str], None]) -> int:
+def bisect(
+    command: Sequence[str],
+    passes: Sequence[str],
+    rules: Sequence[str],
+    say: Callable[[str], None],
+) -> int:
     """Runs `command` (a Python script and its arguments) under ever other sets of disabled names;
     reports through `say`. Returns 0 when a culprit was found."""
     trials: dict[frozenset[str], bool] = {}
@@ -67,9 +72,13 @@ def bisect(command: Sequence[str], names: Sequence[str], say: Callable[[str], No
     if is_right(frozenset()):
         say("the program succeeds as it is (exit status 0): there is nothing to find")
         return 1
-    if not is_right(frozenset(names)):
+    # A rule is a finer answer than the pass that applies it.
+    for candidates in (rules, [*passes, *rules]):
+        if is_right(frozenset(candidates)):
+            break
+    else:
         say("the program fails even with every pass and rule left out: none of them is behind it")
         return 1
-    cure = smallest_cure(names, is_right)
+    cure = smallest_cure(candidates, is_right)
     say(f"the wrong answer comes from: {', '.join(cure)}")
     return 0

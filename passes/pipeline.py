@@ -61,8 +61,27 @@ def names() -> tuple[str, ...]:
     `inline_calls` cannot: nothing else knows how to run a call.
     """
     passes = dict.fromkeys(name for name, _ in GRAPH_PASSES if name not in _NEEDED)
-    return (*passes, *(rule.name for rule in RULES))
+    return (*passes, "fuse", *rule_names())
 
+
+def rule_names() -> tuple[str, ...]:
+    """The finer of those names: rewrite rules, and what fusion, scheduling and memory do."""
+    return (*(rule.name for rule in RULES), *PLAN_RULES)
+
+
+# What the passes from a Program to its Plan can be told not to do; `fuse` leaves out all fusion.
+PLAN_RULES = (
+    "inline",
+    "fuse_pointwise",
+    "fuse_rows",
+    "fuse_columns",
+    "fuse_full",
+    "fuse_epilogue",
+    "fuse_siblings",
+    "merge_launches",
+    "in_place_state",
+    "memory.in_place",
+)
 
 _NEEDED = ("inline_calls", "check_numerics")
 

@@ -121,18 +121,23 @@ def test_a_pass_and_a_rule_can_be_left_out():
 
 
 def test_bisect_finds_a_planted_bug(tmp_path):
-    """A rule that answers wrongly is found by its name, among all passes and rules."""
+    """A rule made to answer wrongly is found by its name, among all passes and rules."""
     path = tmp_path / "wrong.py"
     path.write_text(
         "import sys\nimport numpy as np\nimport graphflow as tf\n"
-        "from graphflow.passes import pipeline\n"
-        "names = list(pipeline.names())\n"
-        "disabled = __import__('graphflow.knobs', fromlist=['read']).read().disable\n"
-        "sys.exit(0 if 'fold' in disabled else 1)\n"
+        "from graphflow.passes import simplify\n"
+        "def wrong(node):\n"
+        "    return node.inputs[0] if node.inputs[0].node.op.name == 'neg' else None\n"
+        "simplify.RULES = tuple(\n"
+        "    r._replace(apply=wrong) if r.name == 'neg_neg' else r for r in simplify.RULES)\n"
+        "x = tf.placeholder(tf.float32, [None])\n"
+        "y = -(-x) * 1 + tf.exp(tf.constant(0.0))\n"
+        "result = tf.Session().run(y, {x: [1.0, 2.0]})\n"
+        "sys.exit(0 if np.allclose(result, [2.0, 3.0]) else 1)\n"
     )
     done = start(path, "-m", "graphflow", "bisect")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "comes from: fold" in done.stdout
+    assert "comes from: neg_neg" in done.stdout
 
 
 def test_graph_as_networkx_and_graphviz():
