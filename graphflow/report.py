@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .ir.node import Node
-from .ir.op import CONTRACT, REDUCE
+from .ir.op import REDUCE
 from .plan import ARENA, FEED, Plan
 from .runtime import plan_arena
 from .sizes import Dim, parse_size, product
@@ -143,10 +143,8 @@ def _amount(text: str, unit: str) -> str:
 def flops_of(node: Node) -> Dim:
     """Arithmetic a node does, counting a fused multiply-add as two."""
     elements = product(node.outputs[0].dims or ()) if node.outputs else 0
-    if node.op.kind == CONTRACT:
-        a = node.inputs[0].dims or ()
-        contracted = product(a[axis] for axis in node.attrs["contracting"][0])
-        return 2 * elements * contracted
+    if node.op.count_flops is not None:
+        return node.op.count_flops(node)
     if node.op.kind == REDUCE:
         return product(node.inputs[0].dims or ())
     return elements * int(node.op.flops)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..ir.node import Node, Tensor
-from ..ir.op import CONTRACT, LEAF
+from ..ir.op import LEAF
 from ..ir.program import Program
 from ..loop.nodes import Buffer, Kernel
 from ..plan import (
@@ -405,13 +405,16 @@ def _bytes(entry) -> Dim:
     return multiply(product(shape), dtype.bytes)
 
 
+_TELLING = ("contract", "convolve", "convolve_weights", "reduce")
+
+
 def _kernel_name(clusters: list[Cluster]) -> str:
     """The ops it computes, most telling ones first."""
     names: dict[str, None] = {}
     for cluster in clusters:
         for node in cluster.nodes:
             names[node.op.name] = None
-    telling = [n for n in names if n in (CONTRACT, "reduce")]
+    telling = [n for n in names if n in _TELLING]
     rest = [n for n in names if n not in telling]
     shown = [*telling, *rest][:4]
     return "_".join(shown) or "copy"

@@ -8,10 +8,11 @@ Movement is left out: it computes nothing. The run that finds one names the oper
 from __future__ import annotations
 
 from ..ir.node import Node, Tensor
-from ..ir.op import CONTRACT, NEST, POINTWISE, REDUCE, find
+from ..ir.op import CONTRACT, CONVOLVE, NEST, POINTWISE, REDUCE, find
 from ..ir.program import Program
 from .rules import words
 
+_KINDS = (POINTWISE, REDUCE, CONTRACT, CONVOLVE, NEST)
 _MOVEMENT = words(
     "transpose broadcast_to slice pad concat reverse gather gather_nd identity stop_gradient "
     "dynamic_slice dynamic_update_slice check_numerics one_hot iota size shape select"
@@ -23,7 +24,7 @@ def check_numerics(program: Program) -> Program:
     interner = program.interner
 
     def rule(node: Node) -> list[Tensor] | None:
-        if node.op.kind not in (POINTWISE, REDUCE, CONTRACT, NEST) or node.op.name in _MOVEMENT:
+        if node.op.kind not in _KINDS or node.op.name in _MOVEMENT:
             return None
         if not any(tensor.dtype.is_floating for tensor in node.outputs):
             return None

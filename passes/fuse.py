@@ -30,7 +30,7 @@ from collections.abc import Iterable
 
 from ..errors import InternalError
 from ..ir.node import Node, Tensor
-from ..ir.op import CONTRACT, EFFECT, LEAF, NEST, REDUCE, REGION, STATE, VIEW
+from ..ir.op import CONTRACT, CONVOLVE, EFFECT, LEAF, NEST, REDUCE, REGION, STATE, VIEW
 from ..ir.op import POINTWISE as POINTWISE_OP
 from ..ir.program import Program
 from ..sizes import Dim
@@ -114,7 +114,8 @@ class _Fuser(Inliner):
 
     def _place_alone(self, node: Node) -> None:
         kind = {
-            CONTRACT: CONTRACTION, NEST: NEST_KIND, EFFECT: EFFECT_KIND, POINTWISE_OP: CONCAT,
+            CONTRACT: CONTRACTION, CONVOLVE: NEST_KIND, NEST: NEST_KIND, EFFECT: EFFECT_KIND,
+            POINTWISE_OP: CONCAT,
         }.get(node.op.kind, NEST_KIND)  # fmt: skip
         size = count(node.outputs[0]) if node.outputs else 1
         cluster = self._new(kind, node.outputs, size)

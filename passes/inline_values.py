@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..ir.node import Node, Tensor
-from ..ir.op import CONTRACT, EFFECT, LEAF, NEST, POINTWISE, REDUCE, VIEW
+from ..ir.op import CONTRACT, CONVOLVE, EFFECT, LEAF, NEST, POINTWISE, REDUCE, VIEW
 from ..ir.program import Program
 from ..sizes import product
 from .cluster import CONCAT, EFFECT_KIND, NEST_KIND, REDUCTION, Cluster, root
@@ -48,7 +48,7 @@ class Inliner:
         """Tensors that must be in memory: results, and what loops of their own read."""
         found = {root(t) for t in self.program.roots()}
         for node in self.nodes:
-            if node.op.kind in (NEST, EFFECT):
+            if node.op.kind in (NEST, CONVOLVE, EFFECT):
                 found.update(root(t) for t in node.inputs)
         return found
 

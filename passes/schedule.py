@@ -18,7 +18,6 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..ir.node import Tensor
-from ..ir.op import CONTRACT
 from ..sizes import product
 from .cluster import CONTRACTION, EFFECT_KIND, FULL, Cluster
 from .index_math import estimate
@@ -172,21 +171,13 @@ def _order(clusters, direct, early: int, arena_bytes) -> list[Cluster]:
 
 def cluster_work(cluster: Cluster) -> float:
     """FLOPs and bytes, roughly."""
-    size = estimate(cluster.count)
-    flops = sum(n.op.flops for n in (*cluster.nodes, *cluster.inlined) if n.op.kind != CONTRACT)
-    total = size * flops
-    if cluster.kind == CONTRACTION:
-        total += contraction_flops(cluster)
+    size, total = estimate(cluster.count), 0.0
+    for node in (*cluster.nodes, *cluster.inlined):
+        counted = node.op.count_flops
+        total += size * node.op.flops if counted is None else estimate(counted(node))
     for tensor in (*cluster.reads, *cluster.stored):
         total += estimate(product(tensor.dims)) * tensor.dtype.bytes
     return total
-
-
-def contraction_flops(cluster: Cluster) -> float:
-    node = next(n for n in cluster.nodes if n.op.kind == CONTRACT)
-    a = node.inputs[0]
-    depth = product(a.dims[axis] for axis in node.attrs["contracting"][0])
-    return 2.0 * estimate(product(node.outputs[0].dims)) * estimate(depth)
 
 
 def is_host_call(cluster: Cluster) -> bool:

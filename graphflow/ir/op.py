@@ -22,6 +22,7 @@ from ..errors import InternalError
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..sizes import Dim
     from .node import Node, Tensor
     from .types import TensorType
 
@@ -30,12 +31,13 @@ LEAF = "leaf"  # constant, placeholder, state: no kernel of its own
 POINTWISE = "pointwise"  # output[i] is an expression of input elements (movement included)
 REDUCE = "reduce"  # output[i] combines input elements over the attribute `axes`
 CONTRACT = "contract"  # dot-general
+CONVOLVE = "convolve"  # convolution and its gradient with respect to the kernel
 VIEW = "view"  # same elements in the same order: shares its input's buffer
 NEST = "nest"  # writes its own loops
 EFFECT = "effect"  # run for what it does: assert, print, host call
 STATE = "state"  # reads or writes a variable; exists only until `functionalize`
 REGION = "region"  # call, cond, while, scan
-KINDS = (LEAF, POINTWISE, REDUCE, CONTRACT, VIEW, NEST, EFFECT, STATE, REGION)
+KINDS = (LEAF, POINTWISE, REDUCE, CONTRACT, CONVOLVE, VIEW, NEST, EFFECT, STATE, REGION)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,7 @@ class Op:
     lower(node, index, context, output) -> Expr              for POINTWISE and REDUCE
         The element of output number `output` at `index` (Loop index expressions). For REDUCE,
         the input element at `index`, an index of the *input*.
-    lower(node, context) -> list[Stmt]                       for NEST and EFFECT
+    lower(node, context) -> list[Stmt]                       for NEST, CONVOLVE and EFFECT
         Whole loops, reading and writing through the context.
     update(previous, node_inputs, node) -> (new value, results)   for STATE
         The pure meaning of a state operation: `previous` is the variable's value before.
@@ -80,6 +82,8 @@ class Op:
     any_rank: bool = False
     # Cost of one output element in FLOPs; transcendental functions count what they execute.
     flops: float = 0.0
+    # FLOPs of a node as a size, for ops whose output elements say little about them.
+    count_flops: Callable[[Node], Dim] | None = None
 
     def __call__(self, *inputs, name: str | None = None, **attrs):
         """Adds the operation to the current graph; returns its tensor, tensors, or node."""

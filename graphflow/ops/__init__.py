@@ -7,6 +7,7 @@ from . import (  # noqa: F401
     assertions,
     contraction,
     convert,
+    convolution,
     creation,
     cumulative,
     dynamic_slices,

@@ -21,7 +21,7 @@ from ..errors import TypeRuleError
 from ..ir.node import Node, Tensor
 from ..ir.op import CONTRACT, Op, define, find
 from ..ir.types import TensorType
-from ..sizes import Dim, Size
+from ..sizes import Dim, Size, multiply, product
 from .convert import convert, convert_pair, known_axis, reject
 from .indexing import reshaped, transposed
 
@@ -106,6 +106,11 @@ def _vjp_contract(node: Node, gradients):
     ]
 
 
+def _contract_flops(node: Node) -> Dim:
+    summed = product(node.inputs[0].dims[axis] for axis in node.attrs["contracting"][0])
+    return 2 * multiply(product(node.outputs[0].dims), summed)
+
+
 contract = define(
     Op(
         name="contract",
@@ -114,6 +119,7 @@ contract = define(
         reference=_reference_contract,
         vjp=_vjp_contract,
         flops=2.0,  # for each element of the output and of the summed dimensions
+        count_flops=_contract_flops,
     )
 )
 
