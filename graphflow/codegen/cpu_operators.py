@@ -13,8 +13,17 @@ from collections.abc import Callable, Sequence
 
 from ..dtypes import DType, bool_, float32, float64, int32, int64
 from ..loop.operators import function as numpy_function
-from .cpu_blocks import Function
-from .cpu_values import FALSE, TRUE, Linear, Operand, Value, constant, literal
+from .cpu_blocks import Function, mangled
+from .cpu_values import (
+    FALSE,
+    TRUE,
+    Linear,
+    Operand,
+    Value,
+    constant,
+    literal,
+    vector_literal,
+)
 from .target import Target
 
 _PREDICATES = {
@@ -182,9 +191,16 @@ def cast(f: Function, value: Value, dtype: DType) -> Value:
 
 
 def _saturating(f: Function, value: Value, dtype: DType) -> Value:
-    from .cpu_blocks import mangled
-
     sign = "u" if dtype.is_unsigned else "s"
+    if value.lanes:
+        # LLVM takes saturating conversions of wide vectors apart, lane by lane.
+        low, above = _like(value, int(dtype.min)), _like(value, int(dtype.max) + 1)
+        under, over = f.compare("olt", value, low), f.compare("oge", value, above)
+        outside = f.op("or", bool_, over, f.compare("ult", value, low))  # NaN too
+        safe = f.select(outside, _like(value, 0.0), value)
+        whole = f.convert(f"fpto{sign}i", safe, dtype)
+        whole = f.select(over, constant(int(dtype.max), dtype, value.lanes), whole)
+        return f.select(under, constant(int(dtype.min), dtype, value.lanes), whole)
     name = f"llvm.fpto{sign}i.sat.{mangled(dtype, value.lanes)}.{mangled(value.dtype, value.lanes)}"
     return f.call(name, dtype, value)
 
@@ -430,6 +446,49 @@ def _round_by_adding(f: Function, a: Value, how: str) -> Value:
     return f.select(f.compare("olt", size, big), result, a)
 
 
+def _ldexp(f: Function, target: Target, a: Value, n: Value) -> Value:
+    register = a.dtype.bits * a.lanes
+    if target.has_masks and target.machine == "x86_64" and register >= 256:
+        return _scalef(f, a, n, 512 // a.dtype.bits)
+    integer, mantissa, bias = (int32, 23, 127) if a.dtype is float32 else (int64, 52, 1023)
+    # Adding this leaves an integer in the low bits; two factors round results below the smallest
+    # normal number once, and reach every exponent.
+    shift = _like(a, 1.5 * 2.0**mantissa)
+    base = f.convert("bitcast", shift, integer)
+    moved = f.convert("bitcast", f.op("fadd", a.dtype, n, shift), integer)
+    whole = f.op("sub", integer, moved, base)
+    half = f.op("ashr", integer, whole, _like(whole, 1))
+    for part in (half, f.op("sub", integer, whole, half)):
+        exponent = f.op("add", integer, part, _like(part, bias))
+        power = f.op("shl", integer, exponent, _like(part, mantissa))
+        a = f.op("fmul", a.dtype, a, f.convert("bitcast", power, a.dtype))
+    return a
+
+
+def _scalef(f: Function, a: Value, n: Value, most: int) -> Value:
+    """AVX-512's instruction, half by half where there are more lanes than a register has."""
+    if a.lanes > most:
+        half = a.lanes // 2
+        low, high = (
+            _scalef(f, *(f.shuffle(v, range(start, start + half)) for v in (a, n)), most)
+            for start in (0, half)
+        )
+        level = max(low.level, high.level)
+        lanes = vector_literal("i32", range(a.lanes))
+        return f.pure(
+            f"shufflevector {low.typed}, {high.typed}, <{a.lanes} x i32> {lanes}",
+            a.dtype, a.lanes, level,
+        )  # fmt: skip
+    bits = a.dtype.bits * a.lanes
+    kind = "ps" if a.dtype is float32 else "pd"
+    rounding = ", i32 4" if bits == 512 else ""  # as the mode says
+    return f.pure(
+        f"call {a.type} @llvm.x86.avx512.mask.scalef.{kind}.{bits}({a.typed}, {n.typed}, "
+        f"{a.type} zeroinitializer, i{max(8, a.lanes)} -1{rounding})",
+        a.dtype, a.lanes, max(a.level, n.level),
+    )  # fmt: skip
+
+
 def _reciprocal(f, target, a):
     return f.op("fdiv", a.dtype, _like(a, 1.0), a)
 
@@ -455,7 +514,7 @@ _FLOATS: dict[str, Callable] = {
     "floor": _rounding("floor"), "ceil": _rounding("ceil"), "round": _rounding("roundeven"),
     "trunc": _rounding("trunc"),
     "sqrt": lambda f, target, a: f.intrinsic("sqrt", a),
-    "rsqrt": _rsqrt, "reciprocal": _reciprocal, "fma": fma,
+    "rsqrt": _rsqrt, "reciprocal": _reciprocal, "fma": fma, "ldexp": _ldexp,
     "isnan": lambda f, target, a: f.compare("uno", a, a),
     "isinf": _is_size("oeq"), "isfinite": _is_size("olt"),
 }  # fmt: skip

@@ -49,7 +49,7 @@ _FUNCTIONS: dict[str, Callable[..., Num]] = {
 }  # fmt: skip
 # Few of their uses are hot, and float64 makes them right to the last bit of float32.
 _IN_FLOAT64 = frozenset(
-    ("erf", "erfc", "lgamma", "digamma", "asin", "acos", "tan", "acosh", "asinh")
+    ("erfc", "lgamma", "digamma", "asin", "acos", "tan", "acosh", "asinh")
 )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from ..dtypes import DType, float32, float64
-from .math_numbers import FORMATS, Num, copy_sign, horner, power_of_two
+from .math_numbers import FORMATS, Num, copy_sign, horner
 
 LN2_HIGH = {float32: 0.693359375, float64: 6.93147180369123816490e-01}
 LN2_LOW = {float32: -2.12194440054690581e-4, float64: 1.90821492927058770002e-10}
@@ -19,7 +19,9 @@ LN2_LOW = {float32: -2.12194440054690581e-4, float64: 1.90821492927058770002e-10
 def _reduce_exp(x: Num) -> tuple[Num, Num]:
     """(n, r): x = n ln 2 + r with |r| <= ln(2)/2, n an integral number of x's type."""
     dtype = x.dtype
-    n = (x * (1 / math.log(2))).round()
+    # Where one is the last place, an addition rounds to the nearest integer.
+    shift = 1.5 * 2.0 ** FORMATS[dtype].mantissa
+    n = x.fma(1 / math.log(2), shift) - shift
     r = n.fma(-LN2_HIGH[dtype], x)
     return n, n.fma(-LN2_LOW[dtype], r)
 
@@ -36,11 +38,7 @@ def exp(x: Num) -> Num:
     limits = (-105.0, 90.0) if dtype is float32 else (-747.0, 711.0)
     clamped = x.make("maximum", limits[0]).make("minimum", limits[1])
     n, r = _reduce_exp(clamped)
-    whole = n.cast(FORMATS[dtype].integer)
-    half = whole.make("sar", 1)
-    value = _exp_tail(r) + 1.0
-    # Two factors, so that results near overflow and denormal ones come out right.
-    return value * power_of_two(half, dtype) * power_of_two(whole - half, dtype)
+    return (_exp_tail(r) + 1.0).make("ldexp", n)
 
 
 def expm1(x: Num) -> Num:
@@ -48,13 +46,17 @@ def expm1(x: Num) -> Num:
     limits = (-20.0, 90.0) if dtype is float32 else (-40.0, 711.0)
     clamped = x.make("maximum", limits[0]).make("minimum", limits[1])
     n, r = _reduce_exp(clamped)
-    whole = n.cast(FORMATS[dtype].integer)
-    scale = power_of_two(whole.make("minimum", FORMATS[dtype].bias), dtype)
-    near = scale.fma(_exp_tail(r), scale - 1.0)
+    near = _expm1_near(n, r)
     far = exp(x)
     value = (x > (20.0 if dtype is float32 else 40.0)).where(far, near)
     # exp(r) - 1 is r for the smallest r; zeros keep their signs.
     return x.equals(0.0).where(x, value)
+
+
+def _expm1_near(n: Num, r: Num) -> Num:
+    """exp(n ln 2 + r) - 1 for exponentials that are no larger than the type's powers of two."""
+    scale = n.like(1.0).make("ldexp", n.make("minimum", FORMATS[n.dtype].bias))
+    return scale.fma(_exp_tail(r), scale - 1.0)
 
 
 _LOG = {
@@ -116,9 +118,10 @@ def log1p(x: Num) -> Num:
 
 
 def tanh(x: Num) -> Num:
-    t = expm1(x.abs() * -2.0)
-    size = -t / (t + 2.0)
-    return copy_sign(size.abs(), x)
+    # Of a negative argument expm1 needs its near branch only.
+    exponent = (x.abs() * -2.0).make("maximum", -20.0 if x.dtype is float32 else -40.0)
+    t = _expm1_near(*_reduce_exp(exponent))
+    return copy_sign((t / (t + 2.0)).abs(), x)
 
 
 def sigmoid(x: Num) -> Num:

@@ -139,12 +139,6 @@ FORMATS = {
 }
 
 
-def power_of_two(n: Num, dtype: DType) -> Num:
-    """2**n for an integer n of the exponent range of normal numbers."""
-    f = FORMATS[dtype]
-    return (n + f.bias).make("shl", f.mantissa).bits(dtype)
-
-
 def copy_sign(size: Num, sign: Num) -> Num:
     """`size` >= 0 with the sign of `sign`, that of zeros included."""
     f = FORMATS[size.dtype]

@@ -59,9 +59,9 @@ UNARY = (
     "lgamma", "digamma",
 )  # fmt: skip
 PREDICATES = ("isnan", "isinf", "isfinite")
-# cast: value conversion; bitcast: same bits; select(c, a, b); fma(a, b, c); mulhi: high half of an
-# unsigned product (Philox)
-OTHERS = ("cast", "bitcast", "select", "fma", "mulhi")
+# cast: value conversion; bitcast: same bits; select(c, a, b); fma(a, b, c); ldexp(a, n): a * 2**n for
+# an integral number n of a's type, rounded once; mulhi: high half of an unsigned product (Philox)
+OTHERS = ("cast", "bitcast", "select", "fma", "ldexp", "mulhi")
 OPERATORS = frozenset((*ARITHMETIC, *COMPARISONS, *UNARY, *PREDICATES, *OTHERS))
 # maximum and minimum return NaN when either operand is NaN, as NumPy does.
 ACCUMULATORS = ("add", "mul", "maximum", "minimum", "and", "or")

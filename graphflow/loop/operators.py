@@ -179,6 +179,7 @@ _FUNCTIONS: dict[str, Callable] = {
     "erf": _elementwise(math.erf), "erfc": _elementwise(math.erfc),
     "lgamma": _elementwise(_lgamma), "digamma": _elementwise(_digamma),
     "isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite,
+    "ldexp": lambda x, n: np.ldexp(x, np.asarray(n).astype(np.int32)),
     "select": select,
 }  # fmt: skip
 

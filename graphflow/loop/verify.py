@@ -8,7 +8,7 @@ from ..dtypes import bool_, int64
 from ..errors import InternalError
 from . import nodes as loop
 
-_BINARY = frozenset((*loop.ARITHMETIC, *loop.COMPARISONS, "mulhi"))
+_BINARY = frozenset((*loop.ARITHMETIC, *loop.COMPARISONS, "ldexp", "mulhi"))
 _TERNARY = frozenset(("select", "fma"))
 
 

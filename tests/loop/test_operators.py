@@ -74,6 +74,8 @@ CASES = [
     ("digamma", float64, (100.0,), 4.600161852738087),
     ("fma", float32, (3.0, 4.0, 5.0), 17.0),
     ("fma", int32, (1 << 30, 4, 5), 5),
+    ("ldexp", float32, (0.75, 4.0), 12.0),
+    ("ldexp", float32, (1.5, -149.0), 2.0**-148),
     ("mulhi", uint32, (2**32 - 1, 2**32 - 1), 2**32 - 2),
     ("mulhi", int64, (-1, -1), -2),
 ]
@@ -177,5 +179,6 @@ def test_every_operator_has_a_meaning(op):
 
 BINARY = {
     "add", "sub", "mul", "div", "floordiv", "mod", "truncmod", "maximum", "minimum", "pow", "atan2",
-    "and", "or", "xor", "shl", "shr", "sar", "eq", "ne", "lt", "le", "gt", "ge", "mulhi",
+    "and", "or", "xor", "shl", "shr", "sar", "eq", "ne", "lt", "le", "gt", "ge", "ldexp",
+    "mulhi",
 }  # fmt: skip
