@@ -14,8 +14,13 @@ from .index_math import Form, estimate
 from .lower_context import KernelBuilder
 from .relations import LEAD, SAME, SCALAR, count
 
-CHUNK_WORK = 1 << 18  # what one chunk of a parallel loop costs, in about quarter cycles of a lane
+# What one chunk of a parallel loop costs at least, in about quarter cycles of a lane: handing a
+# chunk to another core takes a few hundred nanoseconds.
+CHUNK_WORK = 1 << 19
 SMALLEST_CHUNK, LARGEST_CHUNK = 1 << 10, 1 << 15  # elements
+# Large loops of known size have chunks as large as leave so many for the threads to share.
+ENOUGH_CHUNKS = 64
+LARGEST_SHARE = 1 << 24  # of such a chunk's work
 
 
 def work(cluster: Cluster) -> float:
@@ -28,6 +33,14 @@ def chunk_size(cost: float) -> int:
     """Elements in a chunk: a power of two."""
     wanted = CHUNK_WORK / max(cost, 1.0)
     return min(LARGEST_CHUNK, max(SMALLEST_CHUNK, 1 << (int(wanted).bit_length() - 1)))
+
+
+def _share(n: Dim, cost: float) -> int:
+    """How many of `n` iterations go into a chunk so that there are enough chunks."""
+    if not isinstance(n, int):
+        return 1
+    most = max(1, min(n // ENOUGH_CHUNKS, int(LARGEST_SHARE / max(cost, 1.0))))
+    return 1 << (most.bit_length() - 1)
 
 
 def fits(n: Dim, chunk: int) -> bool:
@@ -55,6 +68,7 @@ def elements(builder: KernelBuilder, n: Dim, cost: float) -> Iterator[Form]:
         with builder.loop(VECTOR, n) as v:
             yield v
         return
+    chunk = max(chunk, _share(n, cost))
     with builder.loop(PARALLEL, ceildiv(n, chunk), prefix="chunk") as c:
         start = math.scale(c, chunk)
         bound = limit(builder, n, start, chunk)
@@ -70,6 +84,7 @@ def outer(builder: KernelBuilder, rows: Dim, row_work: float) -> Iterator[Form]:
         return
     grain = max(1, int(CHUNK_WORK / max(row_work, 1.0)))
     kind = SERIAL if fits(rows, grain) else PARALLEL
+    grain = max(grain, _share(rows, row_work))
     with builder.loop(kind, rows, grain if kind == PARALLEL else 1, prefix="row") as p:
         yield p
 
