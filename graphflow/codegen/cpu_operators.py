@@ -14,16 +14,8 @@ from collections.abc import Callable, Sequence
 from ..dtypes import DType, bool_, float32, float64, int32, int64
 from ..loop.operators import function as numpy_function
 from .cpu_blocks import Function, mangled
-from .cpu_values import (
-    FALSE,
-    TRUE,
-    Linear,
-    Operand,
-    Value,
-    constant,
-    literal,
-    vector_literal,
-)
+from .cpu_floats import FLOATS, fma, like, plain
+from .cpu_values import FALSE, TRUE, Linear, Operand, Value, constant, literal
 from .target import Target
 
 _PREDICATES = {
@@ -34,8 +26,6 @@ _PYTHON = {
     "eq": lambda a, b: a == b, "ne": lambda a, b: a != b, "lt": lambda a, b: a < b,
     "le": lambda a, b: a <= b, "gt": lambda a, b: a > b, "ge": lambda a, b: a >= b,
 }  # fmt: skip
-# Twice this magnitude has no fraction bits left: adding it rounds to the nearest even integer.
-_ROUNDER = {32: 2.0**23, 64: 2.0**52}
 
 
 def linear(f: Function, op: str, args: Sequence[Operand]) -> Operand | None:
@@ -131,7 +121,7 @@ def apply(f: Function, target: Target, op: str, args: Sequence[Value], dtype: DT
         return cast(f, args[0], dtype)
     if op == "bitcast":
         return args[0] if operand is dtype else f.convert("bitcast", args[0], dtype)
-    table = _BOOLS if operand.is_bool else _FLOATS if operand.is_floating else _INTEGERS
+    table = _BOOLS if operand.is_bool else FLOATS if operand.is_floating else _INTEGERS
     return table[op](f, target, *args)
 
 
@@ -194,10 +184,10 @@ def _saturating(f: Function, value: Value, dtype: DType) -> Value:
     sign = "u" if dtype.is_unsigned else "s"
     if value.lanes:
         # LLVM takes saturating conversions of wide vectors apart, lane by lane.
-        low, above = _like(value, int(dtype.min)), _like(value, int(dtype.max) + 1)
+        low, above = like(value, int(dtype.min)), like(value, int(dtype.max) + 1)
         under, over = f.compare("olt", value, low), f.compare("oge", value, above)
         outside = f.op("or", bool_, over, f.compare("ult", value, low))  # NaN too
-        safe = f.select(outside, _like(value, 0.0), value)
+        safe = f.select(outside, like(value, 0.0), value)
         whole = f.convert(f"fpto{sign}i", safe, dtype)
         whole = f.select(over, constant(int(dtype.max), dtype, value.lanes), whole)
         return f.select(under, constant(int(dtype.min), dtype, value.lanes), whole)
@@ -205,24 +195,7 @@ def _saturating(f: Function, value: Value, dtype: DType) -> Value:
     return f.call(name, dtype, value)
 
 
-def fma(f: Function, target: Target, a: Value, b: Value, c: Value) -> Value:
-    """a * b + c, fused where the target has that."""
-    if not a.dtype.is_floating:
-        return f.op("add", a.dtype, f.op("mul", a.dtype, a, b), c)
-    if target.has_fma:
-        return f.intrinsic("fma", a, b, c)
-    return f.op("fadd", a.dtype, f.op("fmul", a.dtype, a, b), c)
-
-
-def _plain(opcode: str) -> Callable:
-    return lambda f, target, a, b: f.op(opcode, a.dtype, a, b)
-
-
 # -- integers ------------------------------------------------------------------------------------
-
-
-def _like(value: Value, number) -> Value:
-    return constant(number, value.dtype, value.lanes)
 
 
 def _wide_float(dtype: DType) -> DType | None:
@@ -243,7 +216,7 @@ def _quotient(f: Function, a: Value, b: Value) -> Value:
 
 def _safe_quotient(f: Function, a: Value, b: Value) -> Value:
     """a / b truncated; 0 where b is 0; the wrapped negation where b is -1."""
-    zero, one = _like(b, 0), _like(b, 1)
+    zero, one = like(b, 0), like(b, 1)
     signed = not a.dtype.is_unsigned and not (a.nonnegative and b.nonnegative)
     if b.number is not None:
         if b.number == 0:
@@ -255,7 +228,7 @@ def _safe_quotient(f: Function, a: Value, b: Value) -> Value:
     safe = f.select(by_zero, one, b)
     safe.nonnegative = safe.nonnegative or b.nonnegative
     if signed:
-        by_minus = f.compare("eq", b, _like(b, -1))
+        by_minus = f.compare("eq", b, like(b, -1))
         quotient = _quotient(f, a, f.select(by_minus, one, safe))
         quotient = f.select(by_minus, f.op("sub", a.dtype, zero, a), quotient)
     else:
@@ -275,7 +248,7 @@ def _div_integer(f, target, a, b):
 
 
 def _truncmod_integer(f, target, a, b):
-    zero = _like(b, 0)
+    zero = like(b, 0)
     rest = _rest(f, a, b, _safe_quotient(f, a, b))
     # With a quotient of 0 the rest of a division by zero would be the dividend.
     return rest if b.number else f.select(f.compare("eq", b, zero), zero, rest)
@@ -283,7 +256,7 @@ def _truncmod_integer(f, target, a, b):
 
 def _needs_floor(f, a, b, rest):
     """Whether truncation went up: there is a rest, of another sign than the divisor's."""
-    zero = _like(a, 0)
+    zero = like(a, 0)
     differs = f.compare("slt", f.op("xor", a.dtype, rest, b), zero)
     return f.op("and", bool_, f.compare("ne", rest, zero), differs)
 
@@ -294,11 +267,11 @@ def _floordiv_integer(f, target, a, b):
     quotient = _safe_quotient(f, a, b)
     rest = _rest(f, a, b, quotient)
     adjusted = f.select(
-        _needs_floor(f, a, b, rest), f.op("sub", a.dtype, quotient, _like(a, 1)), quotient
+        _needs_floor(f, a, b, rest), f.op("sub", a.dtype, quotient, like(a, 1)), quotient
     )
     if b.number:
         return adjusted
-    return f.select(f.compare("eq", b, _like(b, 0)), _like(b, 0), adjusted)
+    return f.select(f.compare("eq", b, like(b, 0)), like(b, 0), adjusted)
 
 
 def _mod_integer(f, target, a, b):
@@ -323,11 +296,11 @@ def _shift(opcode: str) -> Callable:
         width = a.dtype.bits
         if b.number is not None and 0 <= b.number < width:
             return f.op(opcode, a.dtype, a, b)
-        beyond = f.compare("uge", b, _like(b, width))
+        beyond = f.compare("uge", b, like(b, width))
         if opcode == "ashr":
-            return f.op(opcode, a.dtype, a, f.select(beyond, _like(b, width - 1), b))
-        shifted = f.op(opcode, a.dtype, a, f.select(beyond, _like(b, 0), b))
-        return f.select(beyond, _like(a, 0), shifted)
+            return f.op(opcode, a.dtype, a, f.select(beyond, like(b, width - 1), b))
+        shifted = f.op(opcode, a.dtype, a, f.select(beyond, like(b, 0), b))
+        return f.select(beyond, like(a, 0), shifted)
 
     return emit
 
@@ -342,10 +315,10 @@ def _abs_integer(f, target, a):
 
 
 def _sign_integer(f, target, a):
-    positive = f.convert("zext", f.compare("ne", a, _like(a, 0)), a.dtype)
+    positive = f.convert("zext", f.compare("ne", a, like(a, 0)), a.dtype)
     if a.dtype.is_unsigned:
         return positive
-    return f.select(f.compare("slt", a, _like(a, 0)), _like(a, -1), positive)
+    return f.select(f.compare("slt", a, like(a, 0)), like(a, -1), positive)
 
 
 def _mulhi(f, target, a, b):
@@ -367,14 +340,14 @@ def _same(f, target, a):
 
 
 _INTEGERS: dict[str, Callable] = {
-    "add": _plain("add"), "sub": _plain("sub"), "mul": _plain("mul"),
-    "and": _plain("and"), "or": _plain("or"), "xor": _plain("xor"),
+    "add": plain("add"), "sub": plain("sub"), "mul": plain("mul"),
+    "and": plain("and"), "or": plain("or"), "xor": plain("xor"),
     "div": _div_integer, "floordiv": _floordiv_integer, "mod": _mod_integer,
     "truncmod": _truncmod_integer,
     "maximum": _extremum_integer("max"), "minimum": _extremum_integer("min"),
     "shl": _shift("shl"), "shr": _shift("lshr"), "sar": _shift("ashr"),
-    "neg": lambda f, target, a: f.op("sub", a.dtype, _like(a, 0), a),
-    "not": lambda f, target, a: f.op("xor", a.dtype, a, _like(a, -1)),
+    "neg": lambda f, target, a: f.op("sub", a.dtype, like(a, 0), a),
+    "not": lambda f, target, a: f.op("xor", a.dtype, a, like(a, -1)),
     "abs": _abs_integer, "sign": _sign_integer, "mulhi": _mulhi, "fma": fma,
     "floor": _same, "ceil": _same, "round": _same, "trunc": _same,
     "isnan": lambda f, target, a: constant(False, bool_, a.lanes),
@@ -385,138 +358,11 @@ _INTEGERS: dict[str, Callable] = {
 # -- booleans ------------------------------------------------------------------------------------
 
 _BOOLS: dict[str, Callable] = {
-    "and": _plain("and"), "or": _plain("or"), "xor": _plain("xor"),
-    "add": _plain("or"), "mul": _plain("and"), "maximum": _plain("or"), "minimum": _plain("and"),
-    "not": lambda f, target, a: f.op("xor", bool_, a, _like(a, True)),
+    "and": plain("and"), "or": plain("or"), "xor": plain("xor"),
+    "add": plain("or"), "mul": plain("and"), "maximum": plain("or"), "minimum": plain("and"),
+    "not": lambda f, target, a: f.op("xor", bool_, a, like(a, True)),
     "abs": _same, "sign": _same,
     "isnan": _INTEGERS["isnan"], "isinf": _INTEGERS["isinf"], "isfinite": _INTEGERS["isfinite"],
-}  # fmt: skip
-
-# -- floating point ------------------------------------------------------------------------------
-
-
-def _extremum_float(predicate: str) -> Callable:
-    """`a > b ? a : b` is one instruction, and gives b where either is NaN; so a constant goes
-    first, and otherwise a NaN in a is put back."""
-
-    def emit(f, target, a, b):
-        if b.number is not None and a.number is None:
-            a, b = b, a
-        picked = f.select(f.compare(predicate, a, b), a, b)
-        if a.number is not None and a.number == a.number:
-            return picked
-        return f.select(f.compare("uno", a, a), a, picked)
-
-    return emit
-
-
-def _sign_float(f, target, a):
-    zero = _like(a, 0.0)
-    below = f.select(f.compare("olt", a, zero), _like(a, -1.0), a)
-    return f.select(f.compare("ogt", a, zero), _like(a, 1.0), below)
-
-
-def _rounding(intrinsic: str) -> Callable:
-    def emit(f, target, a):
-        if target.has_rounding:
-            return f.intrinsic(intrinsic, a)
-        return _round_by_adding(f, a, intrinsic)
-
-    return emit
-
-
-def _round_by_adding(f: Function, a: Value, how: str) -> Value:
-    """For targets whose vector unit cannot round: adding 2**fraction bits rounds to even, and the
-    others are one step away from that."""
-    size = f.intrinsic("fabs", a)
-    big = _like(a, _ROUNDER[a.dtype.bits])
-    one, zero = _like(a, 1.0), _like(a, 0.0)
-    nearest = f.op("fsub", a.dtype, f.op("fadd", a.dtype, size, big), big)
-    if how == "trunc":
-        over = f.select(f.compare("ogt", nearest, size), one, zero)
-        nearest = f.op("fsub", a.dtype, nearest, over)
-    result = f.call(
-        f"llvm.copysign.{'v' + str(a.lanes) if a.lanes else ''}f{a.dtype.bits}", a.dtype, nearest, a
-    )
-    if how == "floor":
-        result = f.op("fsub", a.dtype, result, f.select(f.compare("ogt", result, a), one, zero))
-    elif how == "ceil":
-        result = f.op("fadd", a.dtype, result, f.select(f.compare("olt", result, a), one, zero))
-    # Beyond that size, and for infinities and NaN, the value is its own rounding.
-    return f.select(f.compare("olt", size, big), result, a)
-
-
-def _ldexp(f: Function, target: Target, a: Value, n: Value) -> Value:
-    register = a.dtype.bits * a.lanes
-    if target.has_masks and target.machine == "x86_64" and register >= 256:
-        return _scalef(f, a, n, 512 // a.dtype.bits)
-    integer, mantissa, bias = (int32, 23, 127) if a.dtype is float32 else (int64, 52, 1023)
-    # Adding this leaves an integer in the low bits; two factors round results below the smallest
-    # normal number once, and reach every exponent.
-    shift = _like(a, 1.5 * 2.0**mantissa)
-    base = f.convert("bitcast", shift, integer)
-    moved = f.convert("bitcast", f.op("fadd", a.dtype, n, shift), integer)
-    whole = f.op("sub", integer, moved, base)
-    half = f.op("ashr", integer, whole, _like(whole, 1))
-    for part in (half, f.op("sub", integer, whole, half)):
-        exponent = f.op("add", integer, part, _like(part, bias))
-        power = f.op("shl", integer, exponent, _like(part, mantissa))
-        a = f.op("fmul", a.dtype, a, f.convert("bitcast", power, a.dtype))
-    return a
-
-
-def _scalef(f: Function, a: Value, n: Value, most: int) -> Value:
-    """AVX-512's instruction, half by half where there are more lanes than a register has."""
-    if a.lanes > most:
-        half = a.lanes // 2
-        low, high = (
-            _scalef(f, *(f.shuffle(v, range(start, start + half)) for v in (a, n)), most)
-            for start in (0, half)
-        )
-        level = max(low.level, high.level)
-        lanes = vector_literal("i32", range(a.lanes))
-        return f.pure(
-            f"shufflevector {low.typed}, {high.typed}, <{a.lanes} x i32> {lanes}",
-            a.dtype, a.lanes, level,
-        )  # fmt: skip
-    bits = a.dtype.bits * a.lanes
-    kind = "ps" if a.dtype is float32 else "pd"
-    rounding = ", i32 4" if bits == 512 else ""  # as the mode says
-    return f.pure(
-        f"call {a.type} @llvm.x86.avx512.mask.scalef.{kind}.{bits}({a.typed}, {n.typed}, "
-        f"{a.type} zeroinitializer, i{max(8, a.lanes)} -1{rounding})",
-        a.dtype, a.lanes, max(a.level, n.level),
-    )  # fmt: skip
-
-
-def _reciprocal(f, target, a):
-    return f.op("fdiv", a.dtype, _like(a, 1.0), a)
-
-
-def _rsqrt(f, target, a):
-    return f.op("fdiv", a.dtype, _like(a, 1.0), f.intrinsic("sqrt", a))
-
-
-def _is_size(predicate: str) -> Callable:
-    def emit(f, target, a):
-        infinity = constant(float("inf"), a.dtype, a.lanes)
-        return f.compare(predicate, f.intrinsic("fabs", a), infinity)
-
-    return emit
-
-
-_FLOATS: dict[str, Callable] = {
-    "add": _plain("fadd"), "sub": _plain("fsub"), "mul": _plain("fmul"), "div": _plain("fdiv"),
-    "maximum": _extremum_float("ogt"), "minimum": _extremum_float("olt"),
-    "neg": lambda f, target, a: f.pure(f"fneg {a.typed}", a.dtype, a.lanes, a.level),
-    "abs": lambda f, target, a: f.intrinsic("fabs", a),
-    "sign": _sign_float,
-    "floor": _rounding("floor"), "ceil": _rounding("ceil"), "round": _rounding("roundeven"),
-    "trunc": _rounding("trunc"),
-    "sqrt": lambda f, target, a: f.intrinsic("sqrt", a),
-    "rsqrt": _rsqrt, "reciprocal": _reciprocal, "fma": fma, "ldexp": _ldexp,
-    "isnan": lambda f, target, a: f.compare("uno", a, a),
-    "isinf": _is_size("oeq"), "isfinite": _is_size("olt"),
 }  # fmt: skip
 
 
@@ -524,7 +370,7 @@ def is_direct(op: str, operand: DType) -> bool:
     """Whether `apply` knows the operator; otherwise it is a template of math.py."""
     if op in _PREDICATES or op in ("select", "cast", "bitcast"):
         return True
-    table = _BOOLS if operand.is_bool else _FLOATS if operand.is_floating else _INTEGERS
+    table = _BOOLS if operand.is_bool else FLOATS if operand.is_floating else _INTEGERS
     return op in table
 
 

@@ -48,9 +48,7 @@ _FUNCTIONS: dict[str, Callable[..., Num]] = {
     "truncmod": truncmod, "mod": mod, "floordiv": floordiv,
 }  # fmt: skip
 # Few of their uses are hot, and float64 makes them right to the last bit of float32.
-_IN_FLOAT64 = frozenset(
-    ("erfc", "lgamma", "digamma", "asin", "acos", "tan", "acosh", "asinh")
-)
+_IN_FLOAT64 = frozenset(("erfc", "lgamma", "digamma", "asin", "acos", "tan", "acosh", "asinh"))
 
 
 @cache

@@ -59,8 +59,8 @@ UNARY = (
     "lgamma", "digamma",
 )  # fmt: skip
 PREDICATES = ("isnan", "isinf", "isfinite")
-# cast: value conversion; bitcast: same bits; select(c, a, b); fma(a, b, c); ldexp(a, n): a * 2**n for
-# an integral number n of a's type, rounded once; mulhi: high half of an unsigned product (Philox)
+# cast: value conversion; bitcast: same bits; select(c, a, b); fma(a, b, c); ldexp(a, n): a * 2**n,
+# rounded once, for an integral number n of a's type; mulhi: high half of an unsigned product
 OTHERS = ("cast", "bitcast", "select", "fma", "ldexp", "mulhi")
 OPERATORS = frozenset((*ARITHMETIC, *COMPARISONS, *UNARY, *PREDICATES, *OTHERS))
 # maximum and minimum return NaN when either operand is NaN, as NumPy does.
