@@ -250,7 +250,18 @@ def floordiv(a: Dim, b: Dim) -> Dim:
     if isinstance(a, int) and isinstance(b, int):
         return a // b
     exact = exact_quotient(a, b)
-    return exact if exact is not None else Size.of(FloorDiv(a, b))
+    if exact is not None:
+        return exact
+    if isinstance(b, int) and b > 0:
+        # (2*n + m + 3) // 2 = n + (m + 1) // 2 + 1: what is left has one form.
+        whole, rest = {}, {}
+        for monomial, c in _terms(a).items():
+            part = c // b if not monomial or c % b == 0 else 0
+            whole[monomial], rest[monomial] = part, c - part * b
+        left = _from_terms(rest)
+        last = left // b if isinstance(left, int) else Size.of(FloorDiv(left, b))
+        return _combine(_from_terms(whole), last, 1)
+    return Size.of(FloorDiv(a, b))
 
 
 def ceildiv(a: Dim, b: Dim) -> Dim:

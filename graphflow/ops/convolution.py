@@ -200,10 +200,13 @@ def convolve_inputs(g: Tensor, w: Tensor, dims: Sequence[Dim], attrs, name=None)
 
     dx[n, s, c] = sum over t, k with t*stride + k*dilation - low = s*expansion, and over o,
                   of  g[n, t, o] * w[k, c, o]
+
+    The convolution of such an input must have the shape of g.
     """
     if any(isinstance(dim, int) and dim == 0 for dim in dims):
         return zeros(g.dtype, dims)
-    along = [window.transposed() for window in windows_of(dims, w.dims[:-2], attrs)]
+    found = windows_of(dims, w.dims[:-2], attrs)
+    along = [window.transposed(size) for window, size in zip(found, g.dims[1:-1], strict=True)]
     return convolve(
         g,
         _transposed_kernel(w, attrs["groups"]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -337,14 +337,16 @@ def _set_shape(self: Tensor, shape) -> None:
         reject("set_shape", f"{self.name} is {self.tensor_type}, which cannot be {wanted}")
     if wanted.dims is None or self.dims is None:
         return
-    found = [
-        Constraint(dim, given.size, broadcast=False)
-        for dim, given in zip(self.dims, wanted.dims, strict=True)
-        if given.size is not None and isinstance(dim, Size) and dim != given.size
-    ]
-    if found and self.graph is not None:
-        constraints = self.graph.constraints
-        constraints[self.node] = (*constraints.get(self.node, ()), *found)
+    pairs = zip(self.dims, wanted.dims, strict=True)
+    require_equal(self, [(dim, given.size) for dim, given in pairs if isinstance(dim, Size)])
+
+
+def require_equal(x: Tensor, pairs: Iterable[tuple[Dim, Dim | None]]) -> None:
+    """Has every run that needs `x` check that these sizes are equal; None is any size."""
+    found = [Constraint(a, b, broadcast=False) for a, b in pairs if b is not None and a != b]
+    if found and x.graph is not None:
+        constraints = x.graph.constraints
+        constraints[x.node] = (*constraints.get(x.node, ()), *found)
 
 
 def install() -> None:

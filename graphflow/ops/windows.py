@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from ..errors import TypeRuleError
 from ..ir.node import Node
 from ..ir.types import SizeRules
-from ..sizes import Dim, Size, ceildiv, floordiv, maximum, minimum, multiply
+from ..sizes import Dim, Size, ceildiv, floordiv, is_nonnegative, maximum, minimum, multiply
 
 
-def same_padding(size: Dim, extent: int, stride: int) -> tuple[Dim, Dim]:
+def same_padding(size: Dim, extent: Dim, stride: int) -> tuple[Dim, Dim]:
     """The zeros before and after with which there is an output for every `stride` inputs.
 
     TensorFlow's SAME: where their number is odd, the last side has one more.
@@ -75,14 +75,15 @@ class Window:
         rest = self.size - last
         return isinstance(rest, Size) or rest < 0
 
-    def transposed(self) -> Window:
-        """The window over the outputs that meets, for each input, what that input was used for.
+    def transposed(self, steps: Dim) -> Window:
+        """The window over the outputs, `steps` of them, that meets, for each input, what that
+        input was used for.
 
         Its `steps` are this one's size, also where the stride leaves out the last inputs.
         """
-        reach = multiply(self.steps - 1, self.stride) + 1
+        reach = multiply(steps - 1, self.stride) + 1
         return Window(
-            size=self.steps,
+            size=steps,
             kernel=self.kernel,
             stride=self.expansion,
             low=self.extent - 1 - self.low,
@@ -97,11 +98,17 @@ class Window:
         if isinstance(steps, int) and isinstance(self.size, int):
             if steps < min(self.size, 1):
                 raise TypeRuleError(self._too_large(what))
-        elif isinstance(self.low, int) and isinstance(self.high, int):
-            # Padding that is a size itself was derived from the sizes, and fits.
+        elif not self._surely_fits(steps):
             least = minimum(self.size, 1)
             rules.equal(maximum(steps, least), steps, self._too_large(what))
         return steps
+
+    def _surely_fits(self, steps: Dim) -> bool:
+        if isinstance(self.low, Size) or isinstance(self.high, Size):
+            return True  # such padding was derived from the sizes
+        if is_nonnegative(steps - 1) or is_nonnegative(steps - self.size):
+            return True
+        return steps == ceildiv(self.size, self.stride)
 
     def _too_large(self, what: str) -> str:
         taps = f"{self.kernel} taps"
