@@ -28,7 +28,8 @@ from ..ir.node import Node, Tensor
 from ..ir.op import CONVOLVE, Op, define, find
 from ..ir.types import TensorType
 from ..sizes import Dim, ceildiv, multiply
-from .convolution_loops import lower_convolve, lower_convolve_weights
+from .convolution_loops import lower_convolve
+from .convolution_weight_loops import lower_convolve_weights
 from .indexing import reshaped, transposed, zeros
 from .windows import Window, check_positive, windows, windows_of
 

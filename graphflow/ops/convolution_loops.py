@@ -1,6 +1,6 @@
 """Direct loops for convolutions: sums in registers over operands that are read where they are.
 
-convolve: blocks of positions along the last spatial dimension, in parallel; for each block vectors
+Blocks of positions along the last spatial dimension, in parallel; for each block vectors
 of output channels:
 
     acc[P] = 0
@@ -9,10 +9,6 @@ of output channels:
 
 Blocks that stay inside the input along that dimension need no checks; others read zeros outside.
 With one input channel to a group (depthwise) x is a vector too, and there is no loop over c.
-
-convolve_weights: blocks of input channels (depthwise: of taps) in parallel, vectors of output
-channels, sums over the batch and all positions, one row of the image at a time, so that rounding
-errors grow with the number of rows and the length of one, not with their product.
 """
 
 from __future__ import annotations
@@ -28,42 +24,45 @@ from .nests import CHUNK, estimate
 from .windows import Window, windows
 
 PIXELS = 8  # positions of a block: independent sums, which hide the latency of a multiply-add
-CHANNELS = 8  # input channels, or taps of a depthwise kernel, of a block of weights
 _UNROLLED = 8  # loops of at most so many iterations become straight code
-_LANES = 8  # multiply-adds of a cycle, roughly
+LANES = 8  # multiply-adds of a cycle, roughly
 
 
-def _block(size: Dim, most: int) -> int:
-    return max(1, min(size, most)) if isinstance(size, int) else most
+def block_size(size: Dim, most: int) -> int:
+    """At most `most`; such that blocks are of equal size where that is possible."""
+    if not isinstance(size, int) or size == 0:
+        return most
+    blocks = -(-size // most)
+    return -(-size // blocks)
 
 
-def _repeat(var: Var, extent: Dim, body: Sequence[Stmt]) -> Stmt:
+def repeat(var: Var, extent: Dim, body: Sequence[Stmt]) -> Stmt:
     short = isinstance(extent, int) and extent <= _UNROLLED
     kind = loop.UNROLLED if short else loop.SERIAL
     return loop.For(var, loop.index(extent), kind, tuple(body))
 
 
-def _all(conditions: Sequence[Expr]) -> Expr:
+def all_of(conditions: Sequence[Expr]) -> Expr:
     result = conditions[0]
     for condition in conditions[1:]:
         result = loop.apply("and", result, condition)
     return result
 
 
-def _where(conditions: Sequence[Expr], body: Sequence[Stmt]) -> list[Stmt]:
-    return [loop.If(_all(conditions), tuple(body))] if conditions else list(body)
+def guarded(conditions: Sequence[Expr], body: Sequence[Stmt]) -> list[Stmt]:
+    return [loop.If(all_of(conditions), tuple(body))] if conditions else list(body)
 
 
-def _inside(place: Expr, size: Dim) -> list[Expr]:
+def within(place: Expr, size: Dim) -> list[Expr]:
     return [loop.apply("ge", place, loop.ZERO), loop.apply("lt", place, loop.index(size))]
 
 
-def _tap_place(window: Window, k: Expr) -> Expr:
+def tap_place(window: Window, k: Expr) -> Expr:
     """Where a tap at output position 0 is in the spread-out input."""
     return loop.sub(loop.mul(k, loop.Const(window.dilation)), loop.index(window.low))
 
 
-def _element(window: Window, place: Expr) -> tuple[Expr, list[Expr]]:
+def element_at(window: Window, place: Expr) -> tuple[Expr, list[Expr]]:
     """The element at a place of the spread-out input, and the conditions for there being one
     unless the place is before the first or after the last."""
     if window.expansion == 1:
@@ -73,12 +72,13 @@ def _element(window: Window, place: Expr) -> tuple[Expr, list[Expr]]:
     return loop.apply("floordiv", place, spacing), [loop.apply("eq", rest, loop.ZERO)]
 
 
-class _Nest:
+class ConvolutionNest:
     """What the loops of both operations share."""
 
     def __init__(self, node: Node, context):
         self.node, self.context = node, context
-        *self.outer, self.last = windows(node)
+        self.windows = windows(node)
+        *self.outer, self.last = self.windows
         self.groups: int = node.attrs["groups"]
         self.dtype = node.types[0].dtype
         weights = node.inputs[1] if node.op.name == "convolve" else node.outputs[0]
@@ -116,17 +116,20 @@ class _Nest:
         """body(output channel, its group's first input channel) for vectors of output channels."""
         lane = self.context.var("v")
         if self.depthwise or self.groups == 1:
-            # One input channel for each group: the lanes run over all groups.
-            share = self.outputs if self.groups == 1 else self.outputs // self.groups
-            first = loop.ZERO if self.groups == 1 else loop.floordiv(lane, loop.index(share))
             extent = loop.index(self.outputs)
-            return [loop.For(lane, extent, loop.VECTOR, tuple(body(lane, first)))]
+            return [loop.For(lane, extent, loop.VECTOR, tuple(body(lane, self.group_of(lane))))]
         group = self.context.var("group")
         share = self.outputs // self.groups
         output = loop.add(loop.mul(group, loop.index(share)), lane)
         first = loop.mul(group, loop.index(self.channels))
         vector = loop.For(lane, loop.index(share), loop.VECTOR, tuple(body(output, first)))
         return [loop.For(group, loop.Const(self.groups), loop.SERIAL, (vector,))]
+
+    def group_of(self, output: Expr) -> Expr:
+        """The group of an output channel, which is its input channel where groups have one."""
+        if self.groups == 1:
+            return loop.ZERO
+        return loop.floordiv(output, loop.index(self.outputs // self.groups))
 
     def load(self, position: int, *index: Expr) -> Expr:
         dims = self.node.inputs[position].dims
@@ -145,7 +148,7 @@ class _Nest:
 # -- convolve ------------------------------------------------------------------------------------
 
 
-class _Convolve(_Nest):
+class _Convolve(ConvolutionNest):
     """Positions of a block lie `period` apart along the last dimension, so that a tap meets
     elements for all or none of them, also where zeros have been put between elements."""
 
@@ -154,13 +157,13 @@ class _Convolve(_Nest):
         last = self.last
         self.period = last.expansion // math.gcd(last.expansion, last.stride)
         self.length = ceildiv(last.steps, self.period)
-        self.pixels = _block(self.length, PIXELS)
+        self.pixels = block_size(self.length, PIXELS)
         self.blocks = ceildiv(self.length, self.pixels)
 
     def loops(self) -> list[Stmt]:
         steps = [window.steps for window in self.outer]
         kernel = self.node.inputs[1].dims
-        cost = self.pixels * estimate(kernel) / _LANES
+        cost = self.pixels * estimate(kernel) / LANES
         dims = [self.node.outputs[0].dims[0], *steps, self.period, self.blocks]
         return self.tasks(dims, cost, self.block)
 
@@ -205,8 +208,8 @@ class _Convolve(_Nest):
         ends = []
         for place, tap in ((places[0], 0), (places[-1], last.kernel - 1)):
             at = loop.add(start, loop.mul(place, pace))
-            ends.append(_inside(loop.add(at, _tap_place(last, loop.Const(tap))), last.spread))
-        inside = _all([ends[0][0], ends[1][1]])
+            ends.append(within(loop.add(at, tap_place(last, loop.Const(tap))), last.spread))
+        inside = all_of([ends[0][0], ends[1][1]])
         return [loop.If(inside, tuple(vectors(False)), tuple(vectors(True)))]
 
     def pixel_sums(
@@ -228,19 +231,19 @@ class _Convolve(_Nest):
                 inner = self.products(
                     n, elements, phase, places, taps, output, channel, acc, checked
                 )
-                return _repeat(taps[axis], self.last.kernel, inner)
+                return repeat(taps[axis], self.last.kernel, inner)
             window = self.outer[axis]
             lets: list[Stmt] = []
             place = loop.mul(rows[axis], loop.Const(window.stride))
-            place = self.named(lets, loop.add(place, _tap_place(window, taps[axis])), "place")
-            element, conditions = _element(window, place)
+            place = self.named(lets, loop.add(place, tap_place(window, taps[axis])), "place")
+            element, conditions = element_at(window, place)
             if window.padded:
-                conditions += _inside(place, window.spread)
+                conditions += within(place, window.spread)
             named: list[Stmt] = []
             element = self.named(named, element, "row")
             inner = [*named, along(axis + 1, [*elements, element])]
             extent = loop.Const(window.kernel)
-            return loop.For(taps[axis], extent, loop.SERIAL, (*lets, *_where(conditions, inner)))
+            return loop.For(taps[axis], extent, loop.SERIAL, (*lets, *guarded(conditions, inner)))
 
         body.append(along(0, []))
         for p, place in enumerate(places):
@@ -265,8 +268,8 @@ class _Convolve(_Nest):
         last = self.last
         body: list[Stmt] = []
         start = loop.mul(phase, loop.Const(last.stride))
-        start = self.named(body, loop.add(start, _tap_place(last, taps[-1])), "start")
-        first, conditions = _element(last, start)
+        start = self.named(body, loop.add(start, tap_place(last, taps[-1])), "start")
+        first, conditions = element_at(last, start)
         lets: list[Stmt] = []
         first = self.named(lets, first, "first")
         pace = loop.Const(self.period * last.stride // last.expansion)
@@ -275,7 +278,7 @@ class _Convolve(_Nest):
             element = self.named(lets, loop.add(first, loop.mul(place, pace)), "element")
             inside = None
             if checked:
-                inside = self.named(lets, _all(_inside(element, last.size)), "inside")
+                inside = self.named(lets, all_of(within(element, last.size)), "inside")
                 # What is not taken must still be safe to read.
                 element = self.named(lets, loop.select(inside, element, loop.ZERO), "element")
             where.append((element, inside))
@@ -289,159 +292,9 @@ class _Convolve(_Nest):
                 value = loop.select(inside, value, self.zero)
             product_ = loop.apply("mul", value, weight)
             inner.append(loop.Accumulate(acc, loop.Const(p), "add", product_))
-        lets += inner if self.depthwise else [_repeat(c, self.channels, inner)]
-        return [*body, *_where(conditions, lets)]
+        lets += inner if self.depthwise else [repeat(c, self.channels, inner)]
+        return [*body, *guarded(conditions, lets)]
 
 
 def lower_convolve(node: Node, context) -> list[Stmt]:
     return _Convolve(node, context).loops()
-
-
-# -- convolve_weights ----------------------------------------------------------------------------
-
-
-class _Weights(_Nest):
-    """A block is of input channels; of a depthwise kernel, of taps along the last dimension."""
-
-    def __init__(self, node: Node, context):
-        super().__init__(node, context)
-        self.members: Dim = self.last.kernel if self.depthwise else self.channels
-        self.size = _block(self.members, CHANNELS)
-        self.blocks = ceildiv(self.members, self.size)
-
-    def loops(self) -> list[Stmt]:
-        g = self.node.inputs[1].dims
-        cost = self.size * estimate(g) / _LANES
-        kernel = [window.kernel for window in self.outer]
-        taps = 1 if self.depthwise else self.last.kernel
-        return self.tasks([*kernel, taps, self.blocks], cost, self.block)
-
-    def block(self, index: list[Expr]) -> list[Stmt]:
-        *taps, tap, number = index
-        body: list[Stmt] = []
-        first = loop.mul(number, loop.Const(self.size))
-        members = []  # the last one stands for those beyond it
-        for q in range(self.size):
-            member = loop.add(first, loop.Const(q))
-            if self.members != self.blocks * self.size:
-                end = loop.sub(loop.index(self.members), loop.ONE)
-                member = loop.apply("minimum", member, end)
-            members.append(self.named(body, member, "member"))
-        ranges = [self.steps(body, window, k) for window, k in zip(self.outer, taps, strict=True)]
-        if self.depthwise:
-            ranges.append((loop.ZERO, loop.index(self.last.steps)))
-        else:
-            ranges.append(self.steps(body, self.last, tap))
-        return body + self.vectors(
-            lambda output, channel: self.weight_sums(taps, tap, members, ranges, output, channel)
-        )
-
-    def steps(self, body: list[Stmt], window: Window, k: Expr) -> tuple[Expr, Expr]:
-        """The first position at which a tap meets the input, and the number of positions from
-        there to the last."""
-        if not window.padded:
-            return loop.ZERO, loop.index(window.steps)
-        tap, stride = _tap_place(window, k), loop.Const(window.stride)
-        before = loop.apply("maximum", loop.sub(loop.ZERO, tap), loop.ZERO)
-        first = loop.floordiv(loop.add(before, loop.Const(window.stride - 1)), stride)
-        first = self.named(body, first, "first")
-        after = loop.sub(loop.index(window.spread + window.stride - 1), tap)
-        last = loop.apply("floordiv", loop.apply("maximum", after, loop.ZERO), stride)
-        last = loop.apply("minimum", last, loop.index(window.steps))
-        count = loop.apply("maximum", loop.sub(last, first), loop.ZERO)
-        return first, self.named(body, count, "count")
-
-    def weight_sums(
-        self,
-        taps: list[Expr],
-        tap: Expr,
-        members: list[Expr],
-        ranges: list[tuple[Expr, Expr]],
-        output: Expr,
-        channel: Expr,
-    ) -> list[Stmt]:
-        total, body = self.sums(self.size, "total")
-        n = self.context.var("n")
-
-        def rows(axis: int, places: list[Expr], elements: list[Expr]) -> list[Stmt]:
-            """The positions along a spatial dimension and those after it."""
-            if axis == len(self.outer):
-                acc, row = self.sums(self.size, "acc")
-                row.append(
-                    self.products(
-                        n, places, elements, tap, members, ranges[axis], output, channel, acc
-                    )
-                )
-                for q in range(self.size):
-                    value = loop.Load(acc, loop.Const(q))
-                    row.append(loop.Accumulate(total, loop.Const(q), "add", value))
-                return row
-            window, (first, count) = self.outer[axis], ranges[axis]
-            step = self.context.var("step")
-            lets: list[Stmt] = []
-            t = self.named(lets, loop.add(first, step), "t")
-            place = loop.add(loop.mul(t, loop.Const(window.stride)), _tap_place(window, taps[axis]))
-            element, conditions = _element(window, place)
-            inner: list[Stmt] = []
-            element = self.named(inner, element, "row")
-            inner += rows(axis + 1, [*places, t], [*elements, element])
-            return [loop.For(step, count, loop.SERIAL, (*lets, *_where(conditions, inner)))]
-
-        batch = loop.index(self.node.inputs[0].dims[0])
-        body.append(loop.For(n, batch, loop.SERIAL, tuple(rows(0, [], []))))
-        for q, member in enumerate(members):
-            where = (member, loop.ZERO) if self.depthwise else (tap, member)
-            value = loop.Load(total, loop.Const(q))
-            body.append(self.store(*taps, *where, output, value=value))
-        return body
-
-    def products(
-        self,
-        n: Expr,
-        places: list[Expr],
-        elements: list[Expr],
-        tap: Expr,
-        members: list[Expr],
-        steps: tuple[Expr, Expr],
-        output: Expr,
-        channel: Expr,
-        acc: loop.Local,
-    ) -> Stmt:
-        """The sums over the positions of a row."""
-        last, step = self.last, self.context.var("step")
-        first, count = steps
-        body: list[Stmt] = []
-        t = self.named(body, loop.add(first, step), "t")
-        start = loop.mul(t, loop.Const(last.stride))
-        gradient = self.context.var("gradient", self.dtype)
-        read: list[Stmt] = [loop.Let(gradient, self.load(1, n, *places, t, output))]
-
-        def add(q: int, value: Expr) -> Stmt:
-            product_ = loop.apply("mul", value, gradient)
-            return loop.Accumulate(acc, loop.Const(q), "add", product_)
-
-        if not self.depthwise:
-            element, conditions = _element(last, loop.add(start, _tap_place(last, tap)))
-            element = self.named(read, element, "element")
-            for q, member in enumerate(members):
-                read.append(add(q, self.load(0, n, *elements, element, loop.add(channel, member))))
-            body += _where(conditions, read)
-            return loop.For(step, count, loop.SERIAL, tuple(body))
-        body += read
-        for q, member in enumerate(members):
-            element, conditions = _element(last, loop.add(start, _tap_place(last, member)))
-            element = self.named(body, element, "element")
-            if last.padded:
-                conditions += _inside(element, last.size)
-            if conditions:
-                inside = self.named(body, _all(conditions), "inside")
-                element = loop.select(inside, element, loop.ZERO)
-                value = self.load(0, n, *elements, element, channel)
-                body.append(add(q, loop.select(inside, value, self.zero)))
-            else:
-                body.append(add(q, self.load(0, n, *elements, element, channel)))
-        return loop.For(step, count, loop.SERIAL, tuple(body))
-
-
-def lower_convolve_weights(node: Node, context) -> list[Stmt]:
-    return _Weights(node, context).loops()
