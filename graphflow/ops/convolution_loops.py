@@ -231,7 +231,10 @@ class _Convolve(ConvolutionNest):
                 inner = self.products(
                     n, elements, phase, places, taps, output, channel, acc, checked
                 )
-                return repeat(taps[axis], self.last.kernel, inner)
+                if self.depthwise:  # the taps are the innermost loop
+                    return repeat(taps[axis], self.last.kernel, inner)
+                extent = loop.Const(self.last.kernel)
+                return loop.For(taps[axis], extent, loop.SERIAL, tuple(inner))
             window = self.outer[axis]
             lets: list[Stmt] = []
             place = loop.mul(rows[axis], loop.Const(window.stride))
