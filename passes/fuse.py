@@ -370,7 +370,8 @@ class _Fuser(Inliner):
             cluster.members.sort(key=lambda t: (position[t.node], t.index))
             cluster.nodes.sort(key=position.__getitem__)
         for tensor, cluster in self.cluster_of.items():
-            if tensor in self.forced or cluster.kind in (NEST_KIND, EFFECT_KIND, CONCAT):
+            alone = cluster.kind in (NEST_KIND, EFFECT_KIND, CONCAT)
+            if tensor in self.forced or (alone and tensor.index not in tensor.node.op.optional):
                 cluster.stored[tensor] = None
         for cluster in alive:
             for tensor in cluster.reads:

@@ -357,6 +357,10 @@ class NestContext:
             raise InternalError(f"{self.node.op.name}: output {position} is not in memory")
         return self.builder.buffer(key, write=True)
 
+    def wanted(self, position: int) -> bool:
+        """Whether anything reads an optional output."""
+        return self.builder.storage_of(self.node.outputs[position]) is not None
+
     def read(self, position: int, index: Sequence[Expr]) -> Expr:
         tensor = self.node.inputs[position]
         constant = scalar_constant(tensor.node)

@@ -78,6 +78,8 @@ class Op:
     in_place: Mapping[int, int] | None = None
     # Inputs of which only the type is used, never an element.
     shape_only: tuple[int, ...] = ()
+    # Outputs of a NEST that it leaves out where nothing reads them (see `context.wanted`).
+    optional: tuple[int, ...] = ()
     # Accepts inputs whose rank is unknown.
     any_rank: bool = False
     # Cost of one output element in FLOPs; transcendental functions count what they execute.

@@ -25,6 +25,7 @@ from . import (  # noqa: F401
     overloads,
     padding,
     pointwise,
+    pooling,
     random,
     random_bits,
     reduction,

@@ -146,3 +146,17 @@ def windows(node: Node) -> tuple[Window, ...]:
     """The windows of a `convolve` or a `convolve_weights`."""
     kernel = node.attrs["kernel"] if "kernel" in node.attrs else node.inputs[1].dims[:-2]
     return windows_of(node.inputs[0].dims, kernel, node.attrs)
+
+
+# -- of pooling ----------------------------------------------------------------------------------
+
+
+def pooling_windows(sizes: Sequence[Dim], attrs) -> tuple[Window, ...]:
+    """The windows of a pooling operation along spatial dimensions of these sizes."""
+    columns = zip(
+        sizes, attrs["kernel"], attrs["strides"], attrs["padding"], attrs["dilation"], strict=True
+    )
+    return tuple(
+        Window(size, taps, stride, low, high, dilation)
+        for size, taps, stride, (low, high), dilation in columns
+    )
