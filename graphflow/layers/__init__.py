@@ -28,8 +28,25 @@ from .convolutional_functions import (
 )
 from .core import Dense, Dropout, Embedding, Flatten, dense, dropout, flatten
 from .normalization import BatchNormalization, batch_normalization
+from .pooling import (
+    AveragePooling1D,
+    AveragePooling2D,
+    AveragePooling3D,
+    MaxPooling1D,
+    MaxPooling2D,
+    MaxPooling3D,
+    average_pooling1d,
+    average_pooling2d,
+    average_pooling3d,
+    max_pooling1d,
+    max_pooling2d,
+    max_pooling3d,
+)
 
 __all__ = [
+    "AveragePooling1D",
+    "AveragePooling2D",
+    "AveragePooling3D",
     "BatchNormalization",
     "Conv1D",
     "Conv2D",
@@ -46,10 +63,16 @@ __all__ = [
     "Embedding",
     "Flatten",
     "Layer",
+    "MaxPooling1D",
+    "MaxPooling2D",
+    "MaxPooling3D",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",
     "SeparableConvolution2D",
+    "average_pooling1d",
+    "average_pooling2d",
+    "average_pooling3d",
     "batch_normalization",
     "conv1d",
     "conv2d",
@@ -59,6 +82,9 @@ __all__ = [
     "dense",
     "dropout",
     "flatten",
+    "max_pooling1d",
+    "max_pooling2d",
+    "max_pooling3d",
     "separable_conv1d",
     "separable_conv2d",
 ]

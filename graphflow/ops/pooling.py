@@ -280,7 +280,7 @@ window_max = define(
         reference=_reference_max,
         vjp=_vjp_max,
         lower=lower_window_max,
-        optional=(1,),
+        optional=(0, 1),
         flops=9.0,
     )
 )

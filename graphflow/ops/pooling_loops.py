@@ -213,6 +213,8 @@ class Pooling:
         return local
 
     def store(self, body: Body, target: Index, value: Expr, output: int = 0) -> None:
+        if not self.context.wanted(output):
+            return
         place = loop.linear(target, self.node.outputs[output].dims)
         body.append(loop.Store(self.context.output(output), place, value))
 
