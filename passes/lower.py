@@ -37,6 +37,7 @@ from .lower_context import KernelBuilder, NestContext
 from .lower_contract import contraction_loops
 from .lower_loops import compute, elements, every_element, inner, outer
 from .lower_reduce import columns_nest, full_nest, reduction_nest, rows_nest
+from .lower_transpose import transposed_nest
 from .relations import count
 
 
@@ -59,6 +60,8 @@ class Lowering:
 
 
 def _pointwise(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> None:
+    if transposed_nest(lowering.target, builder, cluster):
+        return
     with every_element(lowering.fusion, builder, cluster) as position:
         compute(builder, cluster, cluster.members, position)
 

@@ -80,6 +80,7 @@ class KernelBuilder:
         self.reads: dict[Hashable, None] = {}
         self.writes: dict[Hashable, None] = {}
         self.workspaces: list[Buffer] = []
+        self.staged: dict[tuple[Buffer, int], Expr] = {}  # by position: what was loaded before
         self.fallible = False
         self._count = 0
         self._memo: dict[tuple, Expr] = {}
@@ -257,7 +258,10 @@ class KernelBuilder:
                 return constant
             key = self.storage_of(tensor)
             if key is not None and key not in self.pending:
-                load = Load(self.buffer(key, write=False), self.index(position))
+                buffer = self.buffer(key, write=False)
+                load = self.staged.get((buffer, id(position)))
+                if load is None:
+                    load = Load(buffer, self.index(position))
                 value = self.let(load, "x")
                 break
             if node.op.kind == VIEW:

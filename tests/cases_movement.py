@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from cases import FUNCTION, case
+from cases import FUNCTION, ROUNDING, case
 
-from graphflow.ops import creation, joining, movement, padding, shapes, slicing
+from graphflow.ops import creation, joining, logic, movement, padding, shapes, slicing
 from graphflow.ops import math as unary
 
 F = "float32"
@@ -32,6 +32,26 @@ for _label, _shape, _perm in (
 ):  # fmt: skip
     case(f"transpose-{_label}", lambda x, p=_perm: movement.transpose(x, p), (F, _shape),
          expected=lambda x, p=_perm: np.transpose(x, p))  # fmt: skip
+# In tiles: sizes that are multiples of one, and some that leave parts of tiles.
+for _label, _shape, _perm in (
+    ("tiles", (32, 48), None), ("part-tiles", (37, 83), None),
+    ("tiles-batch", (3, 20, 33), (0, 2, 1)),
+    ("channels-last", (2, 19, 6, 7), (0, 2, 3, 1)), ("channels-first", (2, 5, 9, 34), (0, 3, 1, 2)),
+    ("reversed", (17, 3, 18), None),
+):  # fmt: skip
+    case(f"transpose-{_label}", lambda x, p=_perm: movement.transpose(x, p), (F, _shape),
+         expected=lambda x, p=_perm: np.transpose(x, p),
+         symbolic=[range(len(_shape))])  # fmt: skip
+    case(f"transpose-{_label}-fused",
+         lambda x, y, p=_perm: unary.exp(movement.transpose(x, p)) * y * movement.transpose(x, p),
+         (F, _shape), (F, np.transpose(np.empty(_shape), _perm).shape),
+         expected=lambda x, y, p=_perm: np.exp(np.transpose(x, p)) * y * np.transpose(x, p),
+         tolerance=FUNCTION)  # fmt: skip
+case("transpose-tiles-double", movement.transpose, ("float64", (20, 31)), expected=np.transpose)
+case("transpose-tiles-cast", lambda x: logic.cast(movement.transpose(x), "float64") * 2.0,
+     (F, (20, 31)), expected=lambda x: x.T.astype(np.float64) * 2)  # fmt: skip
+case("transpose-two", lambda x, y: movement.transpose(x) * movement.transpose(y), (F, (19, 33)),
+     (F, (19, 33)), expected=lambda x, y: x.T * y.T, tolerance=ROUNDING)  # fmt: skip
 for _dtype in DTYPES:
     case(f"transpose-{_dtype}", movement.transpose, (_dtype, (9, 17), 0, 9), expected=np.transpose,
          differentiable=False)  # fmt: skip

@@ -223,14 +223,32 @@ class Emitter:
     def element(self, local: loop.Local, index: Operand) -> tuple[int, int]:
         """(position, stride) of a constant index."""
         form = Linear.of(index) if not (isinstance(index, Value) and index.lanes) else None
-        if form is None or form.terms or form.stride not in (0, 1):
+        if form is None or form.terms:
+            raise NeedsMemory(local)
+        if form.stride not in (0, 1) and not self.is_square(local, form.stride):
             raise NeedsMemory(local)
         return form.constant, form.stride
+
+    def is_square(self, local: loop.Local, side: int) -> bool:
+        """Whether a tile is `side` vectors of `side` lanes, of which a column can be read."""
+        layout = self.layouts.get(id(local))
+        return (
+            layout is not None
+            and local.size == side * side
+            and all(lanes == used == side for _, lanes, used in layout)
+            and side % max(1, self.lanes) == 0
+        )
 
     def read_register(self, local: loop.Local, index: Operand) -> Value:
         position, stride = self.element(local, index)
         elements = self.env[id(local)]
         layout = self.layouts.get(id(local))
+        if stride > 1:
+            start, column = divmod(position, stride)
+            turned = self.f.transposed(elements)[column]
+            if self.lanes == stride:
+                return turned
+            return self.f.shuffle(turned, range(start, start + self.lanes))
         if layout is None:
             if not stride:
                 return elements[position]
@@ -260,6 +278,8 @@ class Emitter:
 
     def write_register(self, local: loop.Local, index: Operand, value: Value) -> None:
         position, stride = self.element(local, index)
+        if stride > 1:
+            raise NeedsMemory(local)
         elements = self.env[id(local)]
         layout = self.layouts.get(id(local))
         if not stride:

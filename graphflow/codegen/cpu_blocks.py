@@ -10,7 +10,7 @@ Each loop has two scopes: its entry, run once where the loop runs at all, and it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ..dtypes import DType, bool_, int64
 from .cpu_values import (
@@ -179,6 +179,31 @@ class Function:
         return self.pure(
             f"shufflevector {value.typed}, {value.type} poison, <{len(picked)} x i32> {mask}",
             value.dtype, len(picked), value.level,
+        )  # fmt: skip
+
+    def transposed(self, rows: Sequence[Value]) -> list[Value]:
+        """Of as many vectors as they have lanes, a power of two, the vectors of their columns.
+
+        Laid out one behind the other, dealing out the two halves of all elements in turn rotates
+        the bits of each one's place by one; after half of the bits rows and columns are swapped.
+        """
+        lanes, half = len(rows), len(rows) // 2
+        for _ in range(lanes.bit_length() - 1):
+            dealt = []
+            for a, b in zip(rows[:half], rows[half:], strict=True):
+                for start in (0, half):
+                    picked = [n for k in range(start, start + half) for n in (k, lanes + k)]
+                    dealt.append(self.merge(a, b, picked))
+            rows = dealt
+        return list(rows)
+
+    def merge(self, a: Value, b: Value, lanes: Iterable[int]) -> Value:
+        """Lanes picked from two vectors, those of `b` numbered on from those of `a`."""
+        picked = list(lanes)
+        return self.pure(
+            f"shufflevector {a.typed}, {b.typed}, <{len(picked)} x i32> "
+            f"{vector_literal('i32', picked)}",
+            a.dtype, len(picked), max(a.level, b.level),
         )  # fmt: skip
 
     # -- int64 forms
