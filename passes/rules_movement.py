@@ -102,6 +102,25 @@ def transpose_twice(node: Node):  # transpose(transpose(x)) -> transpose(x)
     return _("transpose", inner.inputs[0], perm=perm)
 
 
+@rule("transpose")
+def transpose_broadcast(node: Node):  # transpose(broadcast_to(x)) -> broadcast_to(transpose(x))
+    fill, perm = made_by(node.inputs[0], "broadcast_to"), node.attrs["perm"]
+    if fill is None:
+        return None
+    x = fill.inputs[0]
+    x = _("reshape", x, shape=(*[1] * (len(perm) - len(x.dims)), *x.dims))
+    return _("broadcast_to", _("transpose", x, perm=perm), shape=node.outputs[0].dims)
+
+
+@rule("size")
+def size_transposed(node: Node):  # size(transpose(x), (0,)) -> size(x, (1,))
+    inner, axes = made_by(node.inputs[0], "transpose"), node.attrs["axes"]
+    if inner is None:
+        return None
+    axes = None if axes is None else tuple(sorted(inner.attrs["perm"][axis] for axis in axes))
+    return _("size", inner.inputs[0], **{**node.attrs, "axes": axes})
+
+
 @rule("broadcast_to")
 def broadcast_twice(node: Node):  # broadcast_to(broadcast_to(x)) -> broadcast_to(x)
     inner = made_by(node.inputs[0], "broadcast_to")

@@ -2,8 +2,9 @@
 
     add(x, 0)  -->  x          transpose(transpose(x))  -->  x
 
-The rules are in rules_arithmetic.py and rules_movement.py, each under its name with the algebra
-beside it. Every rule makes a program smaller, cheaper or more stable, so they come to an end.
+The rules are in rules_arithmetic.py, rules_movement.py and rules_channels.py, each under its name
+with the algebra beside it. Every rule makes a program smaller, cheaper or more stable, or moves a
+transpose towards the results, so they come to an end.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from collections.abc import Callable
 from ..errors import GraphError
 from ..ir.node import Node, Tensor
 from ..ir.program import Program
-from . import rules_arithmetic, rules_movement
+from . import rules_arithmetic, rules_channels, rules_movement
 from .rules import Rule, RuleTable
 
 _ROUNDS = 8  # a rule may make several nodes, whose turn comes in the next round
 _STEPS = 32  # rules applied one after the other to one node
 
-RULES: tuple[Rule, ...] = (*rules_arithmetic.rule.rules, *rules_movement.rule.rules)
+RULES: tuple[Rule, ...] = (
+    *rules_arithmetic.rule.rules,
+    *rules_movement.rule.rules,
+    *rules_channels.rule.rules,
+)
 
 
 def simplify(

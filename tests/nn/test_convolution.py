@@ -331,6 +331,47 @@ def test_gradient_of_a_3d_filter_by_name():
     close(*run([found, wanted]))
 
 
+# -- channels first --------------------------------------------------------------------------------
+
+
+def channels_first_network(x, weights, scale):
+    """Convolutions with normalisation, activation, padding, a skip and a pooled mean between."""
+    h = tf.nn.conv2d(x, weights[0], 2, "SAME", data_format="NCHW")
+    mean, variance = tf.nn.moments(h, [0, 2, 3], keep_dims=True)
+    h = tf.nn.relu((h - mean) * tf.rsqrt(variance + 0.1) * tf.reshape(scale, [6, 1, 1]))
+    skip = h
+    h = tf.pad(h, [[0, 0], [0, 0], [1, 1], [1, 1]])
+    h = tf.nn.conv2d(h, weights[1], 1, "VALID", data_format="NCHW")
+    h = tf.nn.bias_add(h, scale, data_format="NCHW") + skip
+    h = tf.concat([h, tf.nn.sigmoid(skip)], 1)
+    h = tf.nn.conv2d(h, weights[2], 1, "SAME", data_format="NCHW")
+    return tf.reduce_mean(h, [2, 3])
+
+
+def test_transposes_of_channels_first_cancel(both_backends):
+    """Nothing but the input is transposed, and the result is what channels last would give."""
+    from graphflow.passes.functionalize import cut
+    from graphflow.passes.pipeline import run_graph_passes
+
+    x = tf.placeholder(tf.float32, [None, 4, None, None])
+    weights = [array(3, 2, 4, 6), array(3, 3, 6, 6), array(1, 1, 12, 3)]
+    kernels = [tf.placeholder(tf.float32, w.shape) for w in weights]
+    scale = tf.placeholder(tf.float32, [6])
+    y = channels_first_network(x, kernels, scale)
+    loss = tf.reduce_sum(y * y)
+    fetches = [y, *tf.gradients(loss, kernels)]
+    program = run_graph_passes(cut(tf.get_default_graph(), fetches, [x, *kernels, scale]))
+    perms = [n.attrs["perm"] for n in program.nodes() if n.op.name == "transpose"]
+    # The input, and the kernels of the input gradients.
+    assert sorted(perms) == [(0, 1, 3, 2), (0, 1, 3, 2), (0, 2, 3, 1)]
+    feeds = {x: np.moveaxis(X2, -1, 1), scale: array(6), **dict(zip(kernels, weights, strict=True))}
+    config = tf.ConfigProto(disable=("simplify",), cache=False)
+    with tf.Session(config=config) as session:
+        plain = session.run(fetches, feeds)
+    for one, other in zip(run(fetches, feeds), plain, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-3)
+
+
 # -- what reports say ----------------------------------------------------------------------------
 
 

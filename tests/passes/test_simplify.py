@@ -16,8 +16,9 @@ NAMES = [rule.name for rule in RULES]
 
 
 def fill(value, *like, shape=None):
-    """A number broadcast to the shape of a tensor, or to `shape`."""
-    return op("broadcast_to", number(value), shape=like[0].dims if like else shape)
+    """A number or a tensor broadcast to the shape of a tensor, or to `shape`."""
+    x = value if isinstance(value, tf.Tensor) else number(value)
+    return op("broadcast_to", x, shape=like[0].dims if like else shape)
 
 
 def reduce(x, *axes, kind="sum"):
@@ -26,6 +27,11 @@ def reduce(x, *axes, kind="sum"):
 
 def part(x, begin, size, strides=None):
     return op("slice", x, begin=begin, size=size, strides=strides or (1,) * len(begin))
+
+
+def behind(x):
+    """x with its last dimension behind the batch."""
+    return op("transpose", x, perm=(0, 2, 1))
 
 
 def contract(a, b, *, sum_a, sum_b, batch=((), ())):
@@ -463,6 +469,43 @@ CASES = {
         "transpose(contract(m, k, batch=[[],[]], contracting=[[1],[0]]), perm=[1,0])",
         "contract(k, m, batch=[[],[]], contracting=[[0],[1]])",
         lambda f: op("transpose", contract(f.t, f.k, sum_a=(2,), sum_b=(0,)), perm=(1, 0, 2)),
+    ),
+    "transpose_broadcast": (
+        lambda f: op("transpose", fill(f.r, shape=(2, 4, 3)), perm=(2, 0, 1)),
+        "transpose(broadcast_to(r, shape=[2,4,3]), perm=[2,0,1])",
+        "broadcast_to(transpose(reshape(r, shape=[1,1,3]), perm=[2,0,1]), shape=[3,2,4])",
+        lambda f: op("transpose", op("neg", f.m), perm=(1, 0)),
+    ),
+    "size_transposed": (
+        lambda f: op("size", op("transpose", f.x, perm=(1, 0)), dtype=tf.float32, axes=(1,)),
+        "size(transpose(x, perm=[1,0]), axes=[1], dtype=float32)",
+        "size(x, axes=[0], dtype=float32)",
+        lambda f: op("size", f.x, dtype=tf.float32, axes=(1,)),
+    ),
+    "elementwise_channels": (
+        lambda f: op("add", behind(f.t), f.r),
+        "add(transpose(t, perm=[0,2,1]), r)",
+        "transpose(add(t, reshape(r, shape=[3,1])), perm=[0,2,1])",
+        # Its elements would have to move.
+        lambda f: op("add", behind(f.t), op("reshape", f.t, shape=(2, 4, 3))),
+    ),
+    "reduce_channels": (
+        lambda f: reduce(behind(f.t), 1),
+        "reduce(transpose(t, perm=[0,2,1]), axes=[1], kind=sum)",
+        "reduce(t, axes=[2], kind=sum)",
+        lambda f: reduce(op("transpose", f.t, perm=(1, 0, 2)), 1),
+    ),
+    "concat_channels": (
+        lambda f: op("concat", behind(f.t), behind(op("neg", f.t)), axis=1),
+        "concat(transpose(t, perm=[0,2,1]), transpose(neg(t), perm=[0,2,1]), axis=1)",
+        "transpose(concat(t, neg(t), axis=2), perm=[0,2,1])",
+        lambda f: op("concat", behind(f.t), op("reshape", f.t, shape=(2, 4, 3)), axis=1),
+    ),
+    "border_channels": (
+        lambda f: part(behind(f.t), (0, 1, 0), (2, 2, 3)),
+        "slice(transpose(t, perm=[0,2,1]), begin=[0,1,0], size=[2,2,3], strides=[1,1,1])",
+        "transpose(slice(t, begin=[0,0,1], size=[2,3,2], strides=[1,1,1]), perm=[0,2,1])",
+        lambda f: part(op("transpose", f.t, perm=(1, 0, 2)), (0, 1, 0), (2, 1, 3)),
     ),
 }  # fmt: skip
 
