@@ -104,9 +104,19 @@ def compile_step(
     fixes sizes, for a variant specialised to them.
     """
     with _without_collection():
-        return _compile(
-            graph, fetches, feeds, feed_types, options, knobs, stats, use_disk, bindings or {}
-        )
+        start = time.perf_counter()
+        program = cut(graph, fetches, feeds, feed_types, bindings or {})
+        stages = {"cut": time.perf_counter() - start}
+        sources = _symbol_sources(program, feeds)
+        return _compile(program, sources, stages, options, knobs, stats, use_disk)
+
+
+def compile_program(
+    program: Program, options: CompileOptions, knobs: Knobs, stats: CacheStats, use_disk: bool
+) -> Step:
+    """Compiles the step of a Program, or finds it in the disk cache."""
+    with _without_collection():
+        return _compile(program, {}, {}, options, knobs, stats, use_disk)
 
 
 @contextmanager
@@ -122,14 +132,21 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _compile(graph, fetches, feeds, feed_types, options, knobs, stats, use_disk, bindings) -> Step:
+def _compile(
+    program: Program,
+    sources: Mapping[str, str],
+    stages: dict[str, float],
+    options: CompileOptions,
+    knobs: Knobs,
+    stats: CacheStats,
+    use_disk: bool,
+) -> Step:
+    """`sources` says where the symbols of the program get their values, for the report; `stages`
+    has the seconds of what was done before."""
     from .codegen.target import named
     from .ir.text import print_program
 
-    stages: dict[str, float] = {}
     trace = _Trace(knobs)
-    with _timed(stages, "cut"):
-        program = cut(graph, fetches, feeds, feed_types, bindings)
     target = named(knobs.target)
     parts = _Parts.of(program)
     settings = {
@@ -187,8 +204,7 @@ def _compile(graph, fetches, feeds, feed_types, options, knobs, stats, use_disk,
     stages.update(made.seconds)
     trace.code(made)
     names = _node_names(optimised, plan)
-    what = _symbol_sources(program, feeds)
-    report = describe(plan, what, stages, target.cpu, names)
+    report = describe(plan, sources, stages, target.cpu, names)
     if not parts.symbols:
         report = with_sizes(report, {})
     report.cache = f"compiled; {why}" if why else "compiled"
@@ -500,4 +516,4 @@ def internal(message: str) -> InternalError:
     )
 
 
-__all__ = ["CompileOptions", "Step", "compile_step", "describe_plan"]
+__all__ = ["CompileOptions", "Step", "compile_program", "compile_step", "describe_plan"]

@@ -55,8 +55,13 @@ class Session(BaseSession, runtime.Session):
 
     Session(target="", graph=None, config=None, backend="compiled")
 
-    `graph` is the default graph unless given. `backend="reference"` evaluates with NumPy, one
-    operation after the other: slow, and easy to debug. Many threads may call `run` at once.
+    `graph` is the default graph unless given. Many threads may call `run` at once. Back ends:
+
+    compiled    the whole of a run is one native step
+    op-by-op    every operation is a compiled kernel of its own, called from Python, nothing fused
+                or planned: what the same kernels cost without a static graph
+    reference   evaluates with NumPy, one operation after the other: slow, and easy to debug
+
     Raises GraphError (see graphflow.errors) for what is wrong with a program or its data; a run
     that raises leaves every variable as it was.
     """
@@ -66,8 +71,14 @@ class Session(BaseSession, runtime.Session):
             from .reference import ReferenceSession
 
             return ReferenceSession(target, graph, config)
+        if backend == "op-by-op":
+            from .op_by_op import OpByOpSession
+
+            return OpByOpSession(target, graph, config)
         if backend != "compiled":
-            raise ValueError(f"Session: backend must be 'compiled' or 'reference', got {backend!r}")
+            raise ValueError(
+                f"Session: backend must be 'compiled', 'op-by-op' or 'reference', got {backend!r}"
+            )
         return super().__new__(cls)
 
     def __init__(self, target="", graph=None, config=None, backend="compiled"):
@@ -340,7 +351,9 @@ def explain(
         with Session() as fresh:
             return explain(fetches, fresh, feed_dict)
     if not isinstance(session, Session):
-        raise TypeError(f"explain: a {type(session).__name__} compiles nothing to explain")
+        raise TypeError(
+            f"explain: a {type(session).__name__} plans nothing that could be explained"
+        )
     return session.explain(fetches, feed_dict)
 
 

@@ -18,9 +18,9 @@ def fresh_graph():
     graph._stack.sessions.clear()
 
 
-@pytest.fixture(params=["reference", "compiled"])
-def both_backends(request, monkeypatch):
-    """The test runs twice: sessions that it opens without a back end have this one."""
+@pytest.fixture(params=["reference", "op-by-op", "compiled"])
+def every_backend(request, monkeypatch):
+    """The test runs once for each: sessions that it opens without a back end have this one."""
     import graphflow
 
     session = functools.partial(graphflow.Session, backend=request.param)

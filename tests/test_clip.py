@@ -7,7 +7,7 @@ import pytest
 
 import graphflow as tf
 
-pytestmark = pytest.mark.usefixtures("both_backends")
+pytestmark = pytest.mark.usefixtures("every_backend")
 
 A = np.array([[3.0, 4.0], [6.0, 8.0]], np.float32)
 

@@ -1,4 +1,4 @@
-"""Every case of the table, compiled: as one step, and with nothing fused."""
+"""Every case of the table, compiled: as one step, with nothing fused, and op by op."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from cases import all_cases
 
 import graphflow as tf
 
-WHOLE, OP_BY_OP = "whole", "op-by-op"
+WHOLE, UNFUSED, OP_BY_OP = "whole", "unfused", "op-by-op"
 RUNS = [
     pytest.param(case, symbolic, mode, id=f"{case}-{'symbolic' if symbolic else 'static'}-{mode}")
     for case in all_cases()
-    for symbolic, mode in ((False, WHOLE), (True, WHOLE), (False, OP_BY_OP))
+    for symbolic, mode in (
+        (False, WHOLE),
+        (True, WHOLE),
+        (False, UNFUSED),
+        (False, OP_BY_OP),
+    )
     if not symbolic or case.symbolic is not None
 ]
 
@@ -21,8 +26,10 @@ RUNS = [
 def test_compiled(case, symbolic, mode):
     feeds = case.placeholders(symbolic)
     outputs = case.outputs(feeds)
-    config = tf.ConfigProto(disable=("fuse",) if mode == OP_BY_OP else (), cache=False, seed=1)
-    with tf.Session(config=config) as session:
+    disable = ("fuse",) if mode == UNFUSED else ()
+    config = tf.ConfigProto(disable=disable, cache=False, seed=1)
+    backend = OP_BY_OP if mode == OP_BY_OP else "compiled"
+    with tf.Session(config=config, backend=backend) as session:
         results = session.run(outputs, dict(zip(feeds, case.inputs, strict=True)))
     for output, result, wanted in zip(outputs, results, case.expectation(), strict=True):
         assert result.dtype == output.dtype.numpy

@@ -9,7 +9,7 @@ import pytest
 
 import graphflow as tf
 
-pytestmark = pytest.mark.usefixtures("both_backends")
+pytestmark = pytest.mark.usefixtures("every_backend")
 
 
 def run(tensor):

@@ -294,20 +294,21 @@ def test_sessions_are_collected():
     assert all(reference() is None for reference in references)
 
 
-def test_the_reference_back_end_agrees():
+def test_back_ends_agree():
     x = tf.placeholder(tf.float32, [None, 3])
     v = tf.Variable([1.0, 2.0, 3.0])
     y = tf.reduce_sum(x * v, axis=1)
     step = tf.assign_add(v, tf.reduce_mean(x, axis=0))
     data = np.arange(6, dtype=np.float32).reshape(2, 3)
     results = []
-    for backend in ("compiled", "reference"):
+    for backend in ("compiled", "op-by-op", "reference"):
         with tf.Session(backend=backend) as session:
             session.run(tf.global_variables_initializer())
             first = session.run([y, step], {x: data})
             results.append((first[0], session.run(v)))
-    np.testing.assert_allclose(results[0][0], results[1][0])
-    np.testing.assert_allclose(results[0][1], results[1][1])
+    for other in results[1:]:
+        np.testing.assert_allclose(results[0][0], other[0])
+        np.testing.assert_allclose(results[0][1], other[1])
 
 
 def test_memory_budget_refuses_before_running():

@@ -7,7 +7,7 @@ import pytest
 import graphflow as tf
 from graphflow.errors import GraphMismatchError
 
-pytestmark = pytest.mark.usefixtures("both_backends")
+pytestmark = pytest.mark.usefixtures("every_backend")
 
 
 def test_names_and_reuse():

@@ -1,4 +1,4 @@
-"""Variables: definition, reads and writes, initialisation, on both back ends."""
+"""Variables: definition, reads and writes, initialisation, on every back end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import graphflow as tf
 from graphflow import errors
 
-BACKENDS = ["reference", "compiled"]
+BACKENDS = ["reference", "op-by-op", "compiled"]
 
 
 @pytest.fixture(params=BACKENDS)

@@ -54,8 +54,8 @@ def run_program(
     results = [*program.fetches, *program.updates.values()]
     nodes = program.nodes()
     # Effects run in their own order, whatever the order of the data around them.
-    order = _with_effects_in_order(nodes, program.effects)
-    last = _last_uses(order, results)
+    order = effects_in_order(nodes, program.effects)
+    last = last_uses(order, results)
     for position, node in enumerate(order):
         if node.op.kind == LEAF and node.op.name != "constant":
             outputs: Sequence[np.ndarray] = [leaf(node)]
@@ -81,7 +81,7 @@ def _located(error: Exception, origins: Sequence[Origin]) -> Exception:
     return kind(f"{error}{lines}")
 
 
-def _with_effects_in_order(nodes: list[Node], effects: Sequence[Node]) -> list[Node]:
+def effects_in_order(nodes: list[Node], effects: Sequence[Node]) -> list[Node]:
     """`nodes` such that effects come in order, each as early as what it needs allows."""
     from .node import topological
 
@@ -94,7 +94,7 @@ def _with_effects_in_order(nodes: list[Node], effects: Sequence[Node]) -> list[N
     return order
 
 
-def _last_uses(order: Sequence[Node], kept: Sequence[Tensor]) -> dict[int, list[Tensor]]:
+def last_uses(order: Sequence[Node], kept: Sequence[Tensor]) -> dict[int, list[Tensor]]:
     """Position of a node -> the tensors that nothing reads after it."""
     last: dict[Tensor, int] = {}
     for position, node in enumerate(order):
@@ -199,7 +199,7 @@ def run_region(
             symbol = as_symbol(dim)
             if symbol is not None:
                 known.setdefault(symbol, length)
-    for node in _with_effects_in_order(region.nodes(), region.effects):
+    for node in effects_in_order(region.nodes(), region.effects):
         if node.outputs and node.outputs[0] in values:
             continue
         outputs = run_node(node, [values[t] for t in node.inputs], known)

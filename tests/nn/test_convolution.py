@@ -8,7 +8,7 @@ from cases_convolution import attributes, plain_convolve
 
 import graphflow as tf
 
-pytestmark = pytest.mark.usefixtures("both_backends")
+pytestmark = pytest.mark.usefixtures("every_backend")
 
 
 def array(*shape, seed=3):
@@ -348,7 +348,7 @@ def channels_first_network(x, weights, scale):
     return tf.reduce_mean(h, [2, 3])
 
 
-def test_transposes_of_channels_first_cancel(both_backends):
+def test_transposes_of_channels_first_cancel(every_backend):
     """Nothing but the input is transposed, and the result is what channels last would give."""
     from graphflow.passes.functionalize import cut
     from graphflow.passes.pipeline import run_graph_passes

@@ -8,7 +8,7 @@ from cases_convolution import attributes, plain_convolve
 
 import graphflow as tf
 
-pytestmark = pytest.mark.usefixtures("both_backends")
+pytestmark = pytest.mark.usefixtures("every_backend")
 
 RNG = np.random.default_rng(19)
 X1 = RNG.normal(size=(2, 9, 4)).astype(np.float32)

@@ -7,7 +7,7 @@ import pytest
 
 import graphflow as tf
 
-pytestmark = pytest.mark.usefixtures("both_backends")
+pytestmark = pytest.mark.usefixtures("every_backend")
 
 RNG = np.random.default_rng(9)
 A = RNG.normal(size=(5, 4)).astype(np.float32)

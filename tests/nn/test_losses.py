@@ -8,7 +8,7 @@ import pytest
 import graphflow as tf
 from graphflow import errors
 
-pytestmark = pytest.mark.usefixtures("both_backends")
+pytestmark = pytest.mark.usefixtures("every_backend")
 
 RNG = np.random.default_rng(3)
 

@@ -78,7 +78,7 @@ def test_errors_at_definition(build, message):
         assert "test_contraction_and_indexing.py" in str(caught.value)
 
 
-@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("backend", ["compiled", "op-by-op", "reference"])
 @pytest.mark.parametrize(
     ("build", "indices", "message"),
     [
@@ -102,8 +102,7 @@ def test_errors_at_definition(build, message):
 def test_errors_of_a_run(backend, build, indices, message):
     x, i = tf.placeholder(tf.float32, [None, 2]), ints(None)
     y = build(x, i)
-    options = {} if backend == "native" else {"backend": backend}
-    session = tf.Session(config=tf.ConfigProto(cache=False), **options)
+    session = tf.Session(config=tf.ConfigProto(cache=False), backend=backend)
     with session, pytest.raises(OutOfRangeError, match=message) as caught:
         session.run(y, {x: np.zeros((3, 2), np.float32), i: indices})
     assert "test_contraction_and_indexing.py" in str(caught.value)

@@ -11,14 +11,13 @@ from graphflow.errors import InvalidArgumentError, TypeRuleError
 X = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
 
 
-@pytest.fixture(params=["compiled", "reference"])
+@pytest.fixture(params=["compiled", "op-by-op", "reference"])
 def run(request):
     """run(fetches, feeds) in a session of that back end."""
 
     def call(fetches, feed_dict=None):
         config = tf.ConfigProto(cache=False)
-        backend = {} if request.param == "compiled" else {"backend": "reference"}
-        with tf.Session(config=config, **backend) as session:
+        with tf.Session(config=config, backend=request.param) as session:
             return session.run(fetches, feed_dict)
 
     return call

@@ -18,7 +18,7 @@ import graphflow as tf
 from graphflow import errors
 from graphflow.train import checkpoint
 
-BACKENDS = ["reference", "compiled"]
+BACKENDS = ["reference", "op-by-op", "compiled"]
 
 
 @pytest.fixture(params=BACKENDS)

@@ -10,7 +10,7 @@ import pytest
 import graphflow as tf
 from graphflow.errors import TypeRuleError
 
-pytestmark = pytest.mark.usefixtures("both_backends")
+pytestmark = pytest.mark.usefixtures("every_backend")
 
 STEPS = [0, 1, 5, 9, 10, 11, 25, 40]
 T = tf.train
