@@ -29,6 +29,7 @@ class Cluster:
     members: list[Tensor] = field(default_factory=list)
     level: dict[Tensor, str] = field(default_factory=dict)
     stored: dict[Tensor, None] = field(default_factory=dict)
+    kept: dict[Tensor, None] = field(default_factory=dict)  # for the time of a row
     reads: dict[Tensor, str] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     inlined: dict[Node, None] = field(default_factory=dict)

@@ -33,7 +33,7 @@ from ..ir.node import Node, Tensor
 from ..ir.op import CONTRACT, CONVOLVE, EFFECT, LEAF, NEST, REDUCE, REGION, STATE, VIEW
 from ..ir.op import POINTWISE as POINTWISE_OP
 from ..ir.program import Program
-from ..sizes import Dim
+from ..sizes import Dim, exact_quotient
 from .cluster import (
     COLUMNS,
     CONCAT,
@@ -59,7 +59,10 @@ from .inline_values import Inliner
 from .relations import LEAD, OTHER, SAME, SCALAR, count, merge
 
 _TO = {ROWS: "rows", COLUMNS: "columns", FULL: "one value"}
-COSTLY_FLOPS = 48.0  # of an element that a later loop over its row would compute again
+# Of an element that a later loop over its row would compute again: more than these are kept, in a
+# row that stays in the first cache where its length is known, else in memory.
+COSTLY_ROW_FLOPS, COSTLY_FLOPS = 12.0, 48.0
+LONGEST_ROW = 1 << 14  # elements kept in all for a row
 LARGEST_CLUSTER = 160  # members: keeps basic blocks, and so compile time, in bounds
 
 
@@ -384,7 +387,7 @@ class _Fuser(Inliner):
         return Fusion(alive, self.cluster_of, self.deps)
 
     def _keep_costly(self, cluster: Cluster) -> None:
-        """Stores what several loops over a row need, where computing it again costs more."""
+        """Keeps what several loops over a row need, where computing it again costs more."""
         phase = phases(cluster, self.deps)
         cost: dict[Tensor, float] = {}
         for tensor in cluster.members:
@@ -393,14 +396,25 @@ class _Fuser(Inliner):
                 own += self.inlined.get(root(read), (0.0, 0))[0]
             behind = (cost.get(t, 0.0) for t in self.deps[tensor] if t not in cluster.stored)
             cost[tensor] = own + sum(behind)
+        length = exact_quotient(cluster.count, cluster.groups())
+        room = LONGEST_ROW if isinstance(length, int) else 0
         loops: dict[Tensor, set[int]] = {tensor: set() for tensor in cluster.members}
         for tensor in reversed(cluster.members):
             if is_reduction(tensor):
                 loops[tensor] = {phase[tensor] - 1}
             elif cluster.level[tensor] == ELEMENT:
-                if len(loops[tensor]) > 1 and cost[tensor] > COSTLY_FLOPS:
-                    cluster.stored[tensor] = None
-                if tensor in cluster.stored or not loops[tensor]:
+                if len(loops[tensor]) > 1 and tensor not in cluster.stored:
+                    if (
+                        isinstance(length, int)
+                        and length <= room
+                        and (cost[tensor] > COSTLY_ROW_FLOPS)
+                    ):
+                        cluster.kept[tensor] = None
+                        room -= length
+                    elif cost[tensor] > COSTLY_FLOPS:
+                        cluster.stored[tensor] = None
+                known = tensor in cluster.stored or tensor in cluster.kept
+                if known or not loops[tensor]:
                     loops[tensor] = {phase[tensor]}
             for read in self.deps[tensor]:
                 if read in loops and cluster.level[read] == ELEMENT:

@@ -58,8 +58,10 @@ def rows_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:
     math = builder.math
     inside = {t for t in cluster.members if cluster.level[t] == ELEMENT}
     reductions = [t for t in cluster.members if is_reduction(t)]
+    kept: dict[Tensor, loop.Local] = {}  # those computed so far
     with outer(builder, rows, work(cluster) * estimate(length)) as p:
         start = math.scale(p, length)
+        kept_rows = {t: _kept_row(builder, t, length) for t in cluster.kept}
         for number in range(1 + max(phase.values())):
             for tensor in cluster.members:
                 if cluster.level[tensor] == ROW and tensor not in reductions and (
@@ -68,12 +70,15 @@ def rows_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:
                     compute(builder, cluster, [tensor], p)
                     builder.pending.discard(tensor)
             sums = [t for t in reductions if phase[t] == number + 1]
+            keep = [t for t in cluster.kept if phase[t] == number]
             stores = [t for t in inside if t in cluster.stored and phase[t] == number]
             checks = [
                 t for t in inside
                 if phase[t] == number and t not in cluster.stored and t.node.op.fallible
             ]  # fmt: skip
-            wanted = _closure(fusion, cluster, builder, sums, [*stores, *checks])
+            wanted, again = _closure(
+                fusion, cluster, builder, kept, sums, [*stores, *checks, *keep]
+            )
             if not sums and not wanted:
                 continue
             locals_ = {
@@ -81,10 +86,17 @@ def rows_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:
             }
             with inner(builder, length) as v:
                 position = math.add(start, v)
+                for tensor in again:
+                    value = builder.let(Load(kept[tensor], builder.index(v)), "x")
+                    builder.remember(tensor, position, value)
                 compute(builder, cluster, wanted, position)
+                for tensor in keep:
+                    value = builder.at(tensor, position)
+                    builder.emit(loop.Store(kept_rows[tensor], builder.index(v), value))
                 for tensor, local in locals_.items():
                     value = reduced_value(builder, tensor, position)
                     builder.emit(loop.Accumulate(local, loop.ZERO, accumulator(tensor), value))
+            kept.update((tensor, kept_rows[tensor]) for tensor in keep)
             for tensor in stores:
                 builder.pending.discard(tensor)
             for tensor, local in locals_.items():
@@ -94,17 +106,29 @@ def rows_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:
                     builder.store(tensor, p, result)
 
 
-def _closure(fusion, cluster, builder, sums, stores) -> list[Tensor]:
-    """The element members that these need and that are not in memory yet, in order."""
+def _kept_row(builder: KernelBuilder, tensor: Tensor, length: Dim) -> loop.Local:
+    assert isinstance(length, int), "rows of unknown length are not kept"
+    found = loop.Local(builder.name("row"), tensor.dtype, (length,), "stack")
+    builder.depth_of_local[found] = len(builder.blocks) - 1
+    builder.emit(found)
+    return found
+
+
+def _closure(fusion, cluster, builder, kept, sums, stores) -> tuple[list[Tensor], list[Tensor]]:
+    """The element members that these need and that are not known yet, in order; and those of them
+    that are kept from before."""
     wanted = dict.fromkeys(stores)
+    again: dict[Tensor, None] = {}
     stack = [*sums, *stores]
     while stack:
         for tensor in fusion.reads[stack.pop()]:
             known = tensor in cluster.stored and tensor not in builder.pending
-            if cluster.level.get(tensor) == ELEMENT and tensor not in wanted and not known:
+            if tensor in kept:
+                again[tensor] = None
+            elif cluster.level.get(tensor) == ELEMENT and tensor not in wanted and not known:
                 wanted[tensor] = None
                 stack.append(tensor)
-    return [t for t in cluster.members if t in wanted]
+    return [t for t in cluster.members if t in wanted], list(again)
 
 
 def columns_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:

@@ -20,7 +20,7 @@ from ..loop import nodes as loop
 from ..sizes import Size
 from . import cpu_memory as memory
 from . import cpu_operators as operators
-from .cpu_analysis import Analysis, Writes, children, lanes_dtype
+from .cpu_analysis import Analysis, Writes, children, is_product, lanes_dtype
 from .cpu_blocks import BODY, BRANCH, ENTRY, Function
 from .cpu_memory import Place
 from .cpu_values import Linear, Operand, Value, constant, memory_type, poison
@@ -115,13 +115,13 @@ class Emitter:
             uses[id(expr)] = uses.get(id(expr), 0) + 1
             if uses[id(expr)] == 1:
                 stack.append((expr, True))
-                stack.extend((child, False) for child in reversed(children(expr)))
-        fused: dict[int, tuple[int, loop.Apply]] = {}
+                stack.extend((self.resolved(c), False) for c in reversed(children(expr)))
+        fused: dict[int, tuple[int, loop.Expr]] = {}
         for expr in order:
             if isinstance(expr, loop.Apply) and expr.op in ("add", "sub"):
                 for position in (0, 1):
-                    part = expr.args[position]
-                    if isinstance(part, loop.Apply) and _is_product(part) and uses[id(part)] == 1:
+                    part = self.resolved(expr.args[position])
+                    if is_product(part) and uses[id(part)] == 1:
                         fused[id(expr)] = (position, part)
                         break
         absent = {id(part) for _, part in fused.values()}
@@ -148,7 +148,8 @@ class Emitter:
                 if fused is not None:
                     value = self.fused(expr, fused, values)
                 else:
-                    value = self.apply(expr.op, [values[id(a)] for a in expr.args], expr.dtype)
+                    args = [values[id(self.resolved(a))] for a in expr.args]
+                    value = self.apply(expr.op, args, expr.dtype)
             elif kind is loop.Load:
                 value = self.load(expr.target, values[id(expr.index)])
             elif kind is loop.SizeOf:
@@ -158,14 +159,18 @@ class Emitter:
             values[id(expr)] = value
         return values[id(root)]
 
+    def resolved(self, expr: loop.Expr) -> loop.Expr:
+        """The product that a name stands for, where nothing but one sum uses it."""
+        return self.analysis.products.get(id(expr), expr)
+
     def same(self, expr: loop.Same) -> Value:
         a, b = self.places[id(expr.a)].base, self.places[id(expr.b)].base
         return self.f.pure(f"icmp eq ptr {a.text}, {b.text}", bool_, 0, max(a.level, b.level))
 
     def fused(self, expr: loop.Apply, found, values) -> Value:
         position, product = found
-        other = values[id(expr.args[1 - position])]
-        a, b, c = self.unify([*(values[id(arg)] for arg in product.args), other])
+        other = values[id(self.resolved(expr.args[1 - position]))]
+        a, b, c = self.unify([*(values[id(factor)] for factor in children(product)), other])
         if expr.op == "sub":
             if position == 0:
                 c = operators.apply(self.f, self.target, "neg", [c], c.dtype)
@@ -319,6 +324,8 @@ class Emitter:
     # -- statements
 
     def do_let(self, stmt: loop.Let) -> None:
+        if id(stmt.var) in self.analysis.products:
+            return
         self.vars[id(stmt.var)] = self.eval(stmt.value)
 
     def do_local(self, stmt: loop.Local) -> None:
@@ -377,7 +384,7 @@ class Emitter:
         self.lanes, self.mask = lanes, mask
 
     def do_accumulate(self, stmt: loop.Accumulate) -> None:
-        target, value = stmt.target, stmt.value
+        target, value = stmt.target, self.resolved(stmt.value)
         index = self.eval(stmt.index)
         if self.lanes and self.is_reduction(target, index):
             shadow = self.redirect.get(id(target))
@@ -386,7 +393,8 @@ class Emitter:
                 return
             target = shadow
         factors = None
-        if stmt.op == "add" and isinstance(value, loop.Apply) and _is_product(value):
+        if stmt.op == "add" and is_product(value):
+            assert isinstance(value, loop.Apply)
             factors = [self.eval(factor) for factor in value.args]
         else:
             operand = self.eval(value)
@@ -412,7 +420,7 @@ class Emitter:
 
     def reduce_into(self, stmt: loop.Accumulate, index: Operand) -> None:
         """Adds the lanes up by halves, then to the element."""
-        value = self.f.vector(self.eval(stmt.value), self.lanes)
+        value = self.f.vector(self.eval(self.resolved(stmt.value)), self.lanes)
         if self.mask is not None:
             rest = loop.neutral(stmt.op, value.dtype)
             value = self.f.select(self.mask, value, constant(rest.value, value.dtype, self.lanes))
@@ -667,10 +675,6 @@ class Emitter:
         from .cpu_loops import run_for
 
         run_for(self, stmt)
-
-
-def _is_product(expr: loop.Expr) -> bool:
-    return isinstance(expr, loop.Apply) and expr.op == "mul" and expr.dtype.is_floating
 
 
 _STATEMENTS: dict[type, Callable] = {

@@ -74,6 +74,7 @@ class Analysis:
         self._vectors: dict[int, VectorFacts] = {}
         self.layouts: dict[int, list[tuple[int, int, int]]] = {}
         self._lay_out()
+        self.products = _products(kernel.body)
 
     def in_register(self, target: loop.Target) -> bool:
         return (
@@ -212,6 +213,54 @@ class Analysis:
                             for base in range(0, tile.size, extent)
                             for start, lanes, used in row
                         ]
+
+
+def is_product(expr: loop.Expr) -> bool:
+    return isinstance(expr, loop.Apply) and expr.op == "mul" and expr.dtype.is_floating
+
+
+def _products(body: Sequence[loop.Stmt]) -> dict[int, loop.Expr]:
+    """Names of floating products that one sum of the same block uses, and nothing else: these may
+    be fused multiply-adds."""
+    uses: dict[int, int] = {}
+    found: dict[int, loop.Expr] = {}
+
+    def count(root: loop.Expr, summed: set[int]) -> None:
+        stack, seen = [root], set()
+        while stack:
+            expr = stack.pop()
+            if isinstance(expr, loop.Var):
+                uses[id(expr)] = uses.get(id(expr), 0) + 1
+                continue
+            if id(expr) in seen:
+                continue
+            seen.add(id(expr))
+            stack.extend(children(expr))
+            if isinstance(expr, loop.Apply) and expr.op in ("add", "sub"):
+                summed.update(map(id, expr.args))
+
+    def block(stmts: Sequence[loop.Stmt]) -> None:
+        named: dict[int, loop.Expr] = {}
+        summed: set[int] = set()
+        for stmt in stmts:
+            for expr in loop.operands(stmt):
+                count(expr, summed)
+            if isinstance(stmt, loop.Let):
+                value = stmt.value
+                leaves = (loop.Var, loop.Const)
+                if is_product(value) and all(isinstance(c, leaves) for c in children(value)):
+                    named[id(stmt.var)] = value
+            elif isinstance(stmt, loop.Accumulate) and stmt.op == "add":
+                summed.add(id(stmt.value))
+            elif isinstance(stmt, loop.For):
+                block(stmt.body)
+            elif isinstance(stmt, loop.If):
+                block(stmt.then)
+                block(stmt.otherwise)
+        found.update((key, value) for key, value in named.items() if key in summed)
+
+    block(body)
+    return {key: value for key, value in found.items() if uses.get(key) == 1}
 
 
 @dataclass

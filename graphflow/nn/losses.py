@@ -19,7 +19,7 @@ from ..ops.convert import convert, convert_pair, known_axis, reject
 from ..ops.creation import zeros_like
 from ..ops.index_check import checked
 from ..ops.logic import cast, identity, stop_gradient, where
-from ..ops.math import exp, log, softplus
+from ..ops.math import exp, log, reciprocal, softplus
 from ..ops.movement import expand_dims
 from ..ops.reduction import reduce_max, reduce_sum
 
@@ -67,7 +67,8 @@ def softmax(logits, axis=None, name: str | None = None, dim=None) -> Tensor:
     with name_scope(name, "Softmax") as scope:
         powers = exp(_shifted(logits, axis))
         total = reduce_sum(powers, axis=axis, keepdims=True)
-        return find("div")(powers, total, name=scope)
+        # The total is at least 1, so its reciprocal loses half an ulp and no more.
+        return find("mul")(powers, reciprocal(total), name=scope)
 
 
 def log_softmax(logits, axis=None, name: str | None = None, dim=None) -> Tensor:

@@ -7,6 +7,8 @@ import pytest
 from plans import check, plan_of, program_of
 
 import graphflow as tf
+from graphflow.loop.nodes import Local, statements
+from graphflow.loop.text import print_kernel
 from graphflow.passes.fuse import fuse
 
 
@@ -47,18 +49,35 @@ def test_softmax_is_one_nest_of_rows():
     ]  # fmt: skip
 
 
-def test_a_row_keeps_what_is_too_costly_to_compute_again():
-    (x,) = placeholders([None, 10])
+@pytest.mark.parametrize("length", [10, None])
+def test_a_row_keeps_what_is_too_costly_to_compute_again(length):
+    """In a row of its own where the length is known, else in memory, which has to pay more."""
+    (x,) = placeholders([None, length])
 
     def centred(y):
         return y - tf.reduce_mean(y, axis=1, keepdims=True)
 
     feeds = {x: np.linspace(-1, 1, 30, dtype=np.float32).reshape(3, 10)}
-    cheap = check([centred(tf.exp(x))], feeds)
+    cheap = check([centred(tf.sqrt(x + 2.0))], feeds)
+    dear = check([centred(tf.exp(x))], feeds)
     costly = check([centred(tf.tanh(tf.sin(tf.tanh(tf.lgamma(x + 2.0)))))], feeds)
-    assert sum(b.place == "arena" for b in cheap.buffers) == 0
-    assert sum(b.place == "arena" for b in costly.buffers) == 1
-    assert len(cheap.launches) == len(costly.launches) == 1
+    kept = [rows(plan) for plan in (cheap, dear, costly)]
+    stored = [sum(b.place == "arena" for b in plan.buffers) for plan in (cheap, dear, costly)]
+    assert kept == ([0, 1, 1] if length else [0, 0, 0])
+    assert stored == ([0, 0, 0] if length else [0, 0, 1])
+
+
+def rows(plan) -> int:
+    """How many rows the kernels keep."""
+    body = [stmt for launch in plan.launches for stmt in statements(launch.kernel.body)]
+    return sum(isinstance(stmt, Local) and stmt.space == "stack" for stmt in body)
+
+
+def test_softmax_takes_each_exponential_once():
+    (x,) = placeholders([7, 20])
+    plan = check([tf.nn.softmax(x)], {x: np.linspace(-3, 5, 140, dtype=np.float32).reshape(7, 20)})
+    text = print_kernel(plan.launches[0].kernel)
+    assert (text.count("= exp("), text.count("= reciprocal("), text.count(" / ")) == (1, 1, 0)
 
 
 def test_moments_of_rows_share_their_loops():
