@@ -27,7 +27,16 @@ from .convolutional_functions import (
     separable_conv2d,
 )
 from .core import Dense, Dropout, Embedding, Flatten, dense, dropout, flatten
-from .normalization import BatchNormalization, batch_normalization
+from .normalization import (
+    BatchNormalization,
+    GroupNormalization,
+    InstanceNormalization,
+    LayerNormalization,
+    batch_normalization,
+    group_norm,
+    instance_norm,
+    layer_norm,
+)
 from .pooling import (
     AveragePooling1D,
     AveragePooling2D,
@@ -62,7 +71,10 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "GroupNormalization",
+    "InstanceNormalization",
     "Layer",
+    "LayerNormalization",
     "MaxPooling1D",
     "MaxPooling2D",
     "MaxPooling3D",
@@ -82,6 +94,9 @@ __all__ = [
     "dense",
     "dropout",
     "flatten",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
     "max_pooling1d",
     "max_pooling2d",
     "max_pooling3d",

@@ -1,4 +1,4 @@
-"""Pieces of layers without variables of their own: biases, dropout, moments, normalisation."""
+"""Pieces of layers without variables of their own: biases, dropout."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from ..ops.convert import convert, convert_pair, reject
 from ..ops.creation import zeros, zeros_like
 from ..ops.joining import concat
 from ..ops.logic import cast
-from ..ops.math import rsqrt
 from ..ops.movement import reshape, reshape_like
 from ..ops.random import random_uniform
 from ..ops.reduction import reduce_mean
 from ..sizes import Dim
 
 __all__ = [
-    "batch_normalization",
     "bias_add",
     "crelu",
     "dropout",
@@ -145,25 +143,6 @@ def _noise_shape(x: Tensor, noise_shape) -> Sequence[Dim]:
             return noise_shape
         return [d if n is None else n for n, d in zip(noise_shape, x.dims, strict=True)]
     return noise_shape
-
-
-def batch_normalization(
-    x, mean, variance, offset, scale, variance_epsilon, name: str | None = None
-) -> Tensor:
-    """scale · (x - mean) / sqrt(variance + variance_epsilon) + offset
-
-    offset, scale: tensors that broadcast against x, or None (Ioffe and Szegedy 2015,
-    arXiv:1502.03167).
-    """
-    with name_scope(name, "batchnorm") as scope:
-        x = convert(x, what="batch_normalization")
-        factor = rsqrt(convert(variance, x.dtype) + variance_epsilon)
-        if scale is not None:
-            factor = factor * scale
-        shift = -convert(mean, x.dtype) * factor
-        if offset is not None:
-            shift = convert(offset, x.dtype) + shift
-        return find("add")(x * factor, shift, name=scope)
 
 
 def zero_fraction(value, name: str | None = None) -> Tensor:

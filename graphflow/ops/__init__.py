@@ -20,6 +20,7 @@ from . import (  # noqa: F401
     joining,
     logic,
     math,
+    moments,
     movement,
     nests,
     overloads,

@@ -434,7 +434,11 @@ def count_nonzero(
 
 def moments(x, axes, shift=None, name=None, keep_dims=None, keepdims=None):
     """(mean, variance) over `axes`; `shift` is accepted and not needed."""
+    from .moments import moments_over, over_columns
+
     tensor, chosen, keep = _arguments("moments", x, axes, keepdims, None, keep_dims)
+    if over_columns(tensor, chosen):
+        return moments_over(tensor, chosen, keep)
     mean = mean_tensor(tensor, chosen, tensor.dims is not None)
     # The gradient through this mean is zero in the first derivative, but not in the second.
     centred = sub_op(tensor, mean)
