@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..ir.node import Node, Tensor
 from ..ir.op import REDUCE, VIEW
-from ..sizes import Dim
+from ..sizes import Dim, exact_quotient
 
 POINTWISE, ROWS, COLUMNS, FULL, REDUCTION, CONTRACTION, CONCAT, NEST_KIND, EFFECT_KIND, COPY = (
     "pointwise", "rows", "columns", "full", "reduce", "contract", "concat", "nest", "effect",
@@ -42,6 +42,12 @@ class Cluster:
         """The number of rows, or of columns, of loops that have them."""
         assert self.rows is not None
         return self.rows
+
+    def row_length(self) -> Dim | None:
+        """The number of elements of a row, where the elements are rows, or columns side by side."""
+        if self.kind == COLUMNS:
+            return self.rows
+        return exact_quotient(self.count, self.groups()) if self.kind == ROWS else None
 
     def __repr__(self) -> str:
         names = ", ".join(node.op.name for node in self.nodes)

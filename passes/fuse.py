@@ -6,7 +6,8 @@ the cluster of something it reads, or that reads the same data, or starts its ow
 
     pointwise  one loop over the elements; everything in it has the same number of elements
     rows       for each row: reductions over it, and elementwise work that uses their results
-               (softmax, log-sum-exp, normalisation, and their gradients), in phases
+               (softmax, log-sum-exp, normalisation, and their gradients), in phases; and sums
+               down the columns of what is computed there
     columns    elementwise work and sums over its leading dimensions
     full       elementwise work and reductions to one value
     reduce     a reduction over other dimensions, with its inlined producers
@@ -200,7 +201,8 @@ class _Fuser(Inliner):
                     why = f"they take no reduction to {_TO[form]}"
                 if not why:
                     joined = cluster
-                    cluster.kind, cluster.rows = form, groups
+                    if form == ROWS or cluster.kind != ROWS:
+                        cluster.kind, cluster.rows = form, groups
                     self._add(cluster, tensor, level)
                     break
                 refused.setdefault(cluster, why)
@@ -218,7 +220,12 @@ class _Fuser(Inliner):
             return False
         if cluster.kind == form:
             return cluster.rows == groups
-        if cluster.kind != POINTWISE:
+        if cluster.kind == ROWS and form == COLUMNS:
+            return cluster.row_length() == groups
+        if cluster.kind == COLUMNS and form == ROWS:
+            if cluster.row_length() != exact_quotient(size, groups):
+                return False
+        elif cluster.kind != POINTWISE:
             return False
         # A few long rows would leave threads idle that the elementwise work can use.
         return form != ROWS or estimate(groups) >= 16 or estimate(size) <= 1 << 16
@@ -303,12 +310,14 @@ class _Fuser(Inliner):
 
     def _merge(self, cluster: Cluster, other: Cluster) -> bool:
         """Moves all of `other`, which `cluster` needs, into `cluster`'s loops, where it can."""
-        if other.kind not in (POINTWISE, ROWS) or other.count != cluster.count:
+        if other.kind not in (POINTWISE, ROWS, COLUMNS) or other.count != cluster.count:
             return False
         if cluster.kind not in (POINTWISE, ROWS, COLUMNS, FULL):
             return False
-        if other.kind == ROWS and (
-            cluster.kind in (COLUMNS, FULL) or cluster.rows not in (None, other.rows)
+        if other.kind != POINTWISE and (
+            cluster.kind == FULL
+            or cluster.kind != POINTWISE
+            and cluster.row_length() != other.row_length()
         ):
             return False
         if not all(map(self.on, ("fuse_pointwise", f"fuse_{cluster.kind}", f"fuse_{other.kind}"))):
@@ -331,8 +340,8 @@ class _Fuser(Inliner):
                     other, other.level[read], how, level
                 ):
                     return False
-        if other.kind == ROWS:
-            cluster.kind, cluster.rows = ROWS, other.rows
+        if other.kind == ROWS or cluster.kind == POINTWISE:
+            cluster.kind, cluster.rows = other.kind, other.rows
         self.alive[number] = False
         for tensor in other.members:
             cluster.members.append(tensor)
@@ -357,6 +366,18 @@ class _Fuser(Inliner):
         above[number] = 0
         return True
 
+    def _merge_siblings(self) -> None:
+        """Rows and sums down columns that read the same elements read them once."""
+        if not self.on("fuse_siblings"):
+            return
+        for cluster in self.clusters:
+            if cluster.kind != ROWS or not self.alive[cluster.number]:
+                continue
+            for tensor, how in list(cluster.reads.items()):
+                for other in self.readers[tensor] if how == SAME else ():
+                    if self.alive[other.number] and other.kind == COLUMNS:
+                        self._merge(cluster, other)
+
     @staticmethod
     def _bits(bits: int) -> Iterable[int]:
         while bits:
@@ -367,6 +388,7 @@ class _Fuser(Inliner):
     # -- the result ---------------------------------------------------------------------------
 
     def _finish(self) -> Fusion:
+        self._merge_siblings()
         position = {node: number for number, node in enumerate(self.nodes)}
         alive = [c for c in self.clusters if self.alive[c.number]]
         for cluster in alive:

@@ -20,7 +20,13 @@ from .relations import OTHER, SAME, SCALAR, compose, count, direct_reads, merge
 
 CHEAP_FLOPS = 2.0  # of an inlined value that several consumers compute again
 CHEAP_SCALAR_FLOPS = 8.0
+SMALL_SHARE = 16  # a value so many times smaller than what it is combined with stays in the cache
 LONGEST_INLINE = 12  # inlined nodes in a row, so that nothing recurses deeply
+
+
+def _is_small(tensor: Tensor, beside: int) -> bool:
+    """Whether reading a tensor again costs little where `beside` elements are read: a bias."""
+    return SMALL_SHARE * estimate(count(tensor)) <= beside
 
 
 class Inliner:
@@ -99,7 +105,8 @@ class Inliner:
         if length > LONGEST_INLINE:
             return None
         deps = self.deps[tensor]
-        wide = [t for t, how in deps.items() if how != SCALAR]
+        size = estimate(count(tensor))
+        wide = [t for t, how in deps.items() if how != SCALAR and not _is_small(t, size)]
         if product(tensor.dims) == 1:
             return (cost, length) if cost <= CHEAP_SCALAR_FLOPS else None
         users = self._real_users(tensor)

@@ -36,7 +36,8 @@ from .index_math import estimate
 from .lower_context import KernelBuilder, NestContext
 from .lower_contract import contraction_loops
 from .lower_loops import compute, elements, every_element, inner, outer
-from .lower_reduce import columns_nest, full_nest, reduction_nest, rows_nest
+from .lower_reduce import columns_nest, full_nest, reduction_nest
+from .lower_rows import rows_nest
 from .lower_transpose import transposed_nest
 from .relations import count
 

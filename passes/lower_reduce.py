@@ -1,4 +1,4 @@
-"""Reductions: over rows with what uses their results, down columns, of everything, and any other.
+"""Reductions: down columns, of everything, and any other; over rows see `lower_rows.py`.
 
 Partial results belong to chunks of fixed size, whatever the number of threads, and are combined
 in order: results are bit-identical from run to run.
@@ -6,12 +6,15 @@ in order: results are bit-identical from run to run.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 from ..errors import InternalError
 from ..ir.node import Tensor
 from ..loop import nodes as loop
-from ..loop.nodes import PARALLEL, SERIAL, VECTOR, Expr, Load
+from ..loop.nodes import PARALLEL, SERIAL, VECTOR, Buffer, Expr, Load
 from ..sizes import Dim, ceildiv, exact_quotient, multiply, product
-from .cluster import ELEMENT, ROW, Cluster, Fusion, is_reduction, phases
+from .cluster import RESULT, Cluster, Fusion, is_reduction
 from .index_math import Form, estimate
 from .lower_context import ElementContext, KernelBuilder
 from .lower_loops import (
@@ -48,136 +51,91 @@ def accumulator(tensor: Tensor) -> str:
     return ACCUMULATOR[tensor.node.attrs["kind"]]
 
 
-def rows_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:
-    """Phases over each row: every one a loop, after the reductions it depends on."""
-    rows = cluster.groups()
-    length = exact_quotient(cluster.count, rows)
-    if length is None:
-        raise InternalError(f"rows of unequal length in {cluster!r}")
-    phase = phases(cluster, fusion.reads)
-    math = builder.math
-    inside = {t for t in cluster.members if cluster.level[t] == ELEMENT}
-    reductions = [t for t in cluster.members if is_reduction(t)]
-    kept: dict[Tensor, loop.Local] = {}  # those computed so far
-    with outer(builder, rows, work(cluster) * estimate(length)) as p:
-        start = math.scale(p, length)
-        kept_rows = {t: _kept_row(builder, t, length) for t in cluster.kept}
-        for number in range(1 + max(phase.values())):
-            for tensor in cluster.members:
-                if cluster.level[tensor] == ROW and tensor not in reductions and (
-                    phase[tensor] == number
-                ):  # fmt: skip
-                    compute(builder, cluster, [tensor], p)
-                    builder.pending.discard(tensor)
-            sums = [t for t in reductions if phase[t] == number + 1]
-            keep = [t for t in cluster.kept if phase[t] == number]
-            stores = [t for t in inside if t in cluster.stored and phase[t] == number]
-            checks = [
-                t for t in inside
-                if phase[t] == number and t not in cluster.stored and t.node.op.fallible
-            ]  # fmt: skip
-            wanted, again = _closure(
-                fusion, cluster, builder, kept, sums, [*stores, *checks, *keep]
-            )
-            if not sums and not wanted:
-                continue
-            locals_ = {
-                t: builder.local(t.dtype, loop.neutral(accumulator(t), t.dtype)) for t in sums
-            }
-            with inner(builder, length) as v:
-                position = math.add(start, v)
-                for tensor in again:
-                    value = builder.let(Load(kept[tensor], builder.index(v)), "x")
-                    builder.remember(tensor, position, value)
-                compute(builder, cluster, wanted, position)
-                for tensor in keep:
-                    value = builder.at(tensor, position)
-                    builder.emit(loop.Store(kept_rows[tensor], builder.index(v), value))
-                for tensor, local in locals_.items():
-                    value = reduced_value(builder, tensor, position)
-                    builder.emit(loop.Accumulate(local, loop.ZERO, accumulator(tensor), value))
-            kept.update((tensor, kept_rows[tensor]) for tensor in keep)
-            for tensor in stores:
-                builder.pending.discard(tensor)
-            for tensor, local in locals_.items():
-                result = builder.let(Load(local, loop.ZERO), "r")
-                builder.remember(tensor, p, result)
-                if tensor in cluster.stored:
-                    builder.store(tensor, p, result)
-
-
-def _kept_row(builder: KernelBuilder, tensor: Tensor, length: Dim) -> loop.Local:
-    assert isinstance(length, int), "rows of unknown length are not kept"
-    found = loop.Local(builder.name("row"), tensor.dtype, (length,), "stack")
-    builder.depth_of_local[found] = len(builder.blocks) - 1
-    builder.emit(found)
-    return found
-
-
-def _closure(fusion, cluster, builder, kept, sums, stores) -> tuple[list[Tensor], list[Tensor]]:
-    """The element members that these need and that are not known yet, in order; and those of them
-    that are kept from before."""
-    wanted = dict.fromkeys(stores)
-    again: dict[Tensor, None] = {}
-    stack = [*sums, *stores]
-    while stack:
-        for tensor in fusion.reads[stack.pop()]:
-            known = tensor in cluster.stored and tensor not in builder.pending
-            if tensor in kept:
-                again[tensor] = None
-            elif cluster.level.get(tensor) == ELEMENT and tensor not in wanted and not known:
-                wanted[tensor] = None
-                stack.append(tensor)
-    return [t for t in cluster.members if t in wanted], list(again)
-
-
 def columns_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:
     """Sums down the columns: row by row into one row of sums; of many rows, one for each chunk."""
     columns = cluster.groups()
     rows = exact_quotient(cluster.count, columns)
     if rows is None:
         raise InternalError(f"columns of unequal length in {cluster!r}")
-    sums = [t for t in cluster.members if is_reduction(t)]
+    sums = ColumnSums(builder, cluster, rows, columns)
     others = element_members(cluster)
-    math = builder.math
-    step = max(1, chunk_size(work(cluster)) // max(1, estimate(columns)))
-    if isinstance(rows, int):
-        step = max(step, -(-rows // MOST_PARTIALS))
+    with sums.each_row() as p, inner(builder, columns) as v:
+        position = builder.math.add(builder.math.scale(p, columns), v)
+        compute(builder, cluster, others, position)
+        sums.add(sums.tensors, v, position)
+    sums.finish()
 
-    def pass_over(first: Form, targets, base: Form, extent: Dim, bound: Expr | None) -> None:
-        with inner(builder, columns) as v:
-            for tensor, buffer in targets:
+
+class ColumnSums:
+    """The reductions of a cluster down its columns, while its rows go by in chunks of fixed size:
+    first of each chunk, then of the chunks in order."""
+
+    def __init__(self, builder: KernelBuilder, cluster: Cluster, rows: Dim, columns: Dim):
+        self.builder, self.rows, self.columns = builder, rows, columns
+        self.tensors = [t for t in cluster.members if cluster.level[t] == RESULT]
+        self.step = max(1, chunk_size(work(cluster)) // max(1, estimate(columns)))
+        if isinstance(rows, int):
+            self.step = max(self.step, -(-rows // MOST_PARTIALS))
+        self.chunks: Dim = 1 if fits(rows, self.step) else ceildiv(rows, self.step)
+        self.base = builder.math.constant(0)  # of this chunk's sums
+        self.sums: dict[Tensor, Buffer] = {}
+        for tensor in self.tensors:
+            if self.chunks == 1:
+                self.sums[tensor] = builder.buffer(tensor, write=True)
+            else:
+                size = multiply(self.chunks, columns)
+                self.sums[tensor] = builder.workspace(tensor.dtype, size)
+
+    @contextmanager
+    def each_row(self) -> Iterator[Form]:
+        """Chunks in parallel, the rows of each one after the other."""
+        builder, math = self.builder, self.builder.math
+        if self.chunks == 1:
+            self._clear()
+            with builder.loop(SERIAL, self.rows, prefix="row") as r:
+                yield r
+            return
+        with builder.loop(PARALLEL, self.chunks, prefix="chunk") as c:
+            self.base = math.scale(c, self.columns)
+            self._clear()
+            first = math.scale(c, self.step)
+            bound = limit(builder, self.rows, first, self.step)
+            with builder.loop(SERIAL, self.step, bound=bound, prefix="row") as r:
+                row = math.add(first, r)
+                yield row if bound is None else builder.named(row, self.rows)
+
+    def _clear(self) -> None:
+        with inner(self.builder, self.columns) as v:
+            for tensor, buffer in self.sums.items():
                 zero = loop.neutral(accumulator(tensor), tensor.dtype)
-                builder.emit(loop.Store(buffer, builder.index(math.add(base, v)), zero))
-        with builder.loop(SERIAL, extent, bound=bound, prefix="row") as r:
-            start = math.scale(math.add(first, r), columns)
-            with inner(builder, columns) as v:
-                position = math.add(start, v)
-                compute(builder, cluster, others, position)
-                for tensor, buffer in targets:
-                    value = reduced_value(builder, tensor, position)
-                    at = builder.index(math.add(base, v))
-                    builder.emit(loop.Accumulate(buffer, at, accumulator(tensor), value))
+                self.builder.emit(loop.Store(buffer, self._at(v), zero))
 
-    zero = math.constant(0)
-    if fits(rows, step):
-        targets = [(t, builder.buffer(t, write=True)) for t in sums]
-        pass_over(zero, targets, zero, rows, None)
-        return
-    chunks = ceildiv(rows, step)
-    partial = [(t, builder.workspace(t.dtype, multiply(chunks, columns))) for t in sums]
-    with builder.loop(PARALLEL, chunks, prefix="chunk") as c:
-        first = math.scale(c, step)
-        bound = limit(builder, rows, first, step)
-        pass_over(first, partial, math.scale(c, columns), step, bound)
-    with elements(builder, columns, 2.0 * min(estimate(chunks), MOST_PARTIALS)) as v:
-        for tensor, buffer in partial:
-            local = builder.local(tensor.dtype, loop.neutral(accumulator(tensor), tensor.dtype))
-            with builder.loop(SERIAL, chunks) as c:
-                at = builder.index(math.add(math.scale(c, columns), v))
-                value = Load(buffer, at)
-                builder.emit(loop.Accumulate(local, loop.ZERO, accumulator(tensor), value))
-            builder.store(tensor, v, Load(local, loop.ZERO))
+    def _at(self, v: Form) -> Expr:
+        return self.builder.index(self.builder.math.add(self.base, v))
+
+    def add(self, tensors: Iterable[Tensor], v: Form, position: Form) -> None:
+        """Adds the element at a position, in column `v`."""
+        for tensor in tensors:
+            value = reduced_value(self.builder, tensor, position)
+            target = self.sums[tensor]
+            added = loop.Accumulate(target, self._at(v), accumulator(tensor), value)
+            self.builder.emit(added)
+
+    def finish(self) -> None:
+        """Combines the chunks' sums."""
+        if self.chunks == 1:
+            return
+        builder, math = self.builder, self.builder.math
+        cost = 2.0 * min(estimate(self.chunks), MOST_PARTIALS)
+        with elements(builder, self.columns, cost) as v:
+            for tensor, buffer in self.sums.items():
+                zero = loop.neutral(accumulator(tensor), tensor.dtype)
+                local = builder.local(tensor.dtype, zero)
+                with builder.loop(SERIAL, self.chunks) as c:
+                    at = builder.index(math.add(math.scale(c, self.columns), v))
+                    op = accumulator(tensor)
+                    builder.emit(loop.Accumulate(local, loop.ZERO, op, Load(buffer, at)))
+                builder.store(tensor, v, Load(local, loop.ZERO))
 
 
 def full_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:

@@ -202,14 +202,6 @@ def _tiles(builder: KernelBuilder, tiles: int, size: Dim, first: Form, side: int
     return builder.loop(SERIAL, tiles, bound=bound, prefix="tile")
 
 
-def _named(builder: KernelBuilder, form: Form, extent: Dim) -> Form:
-    """A name for an index, with the bound that it keeps."""
-    value = builder.index(form)
-    var = _variable(builder, "k", extent)
-    builder.emit(Let(var, value))
-    return builder.math.of(var)
-
-
 def _index(builder: KernelBuilder, turn: _Turn, groups: dict[int, Form]) -> list[Form]:
     """The index over all dimensions, from one for each group."""
     parts: list[Form] = []
@@ -232,10 +224,10 @@ def _whole_tile(builder, cluster, turn: _Turn, outside: dict[int, Form], at) -> 
             place = builder.index(math.add(math.scale(r, side), c))
             builder.emit(loop.Store(tile, place, value))
     with builder.loop(UNROLLED, side, prefix="r") as r:
-        row = _named(builder, math.add(at[0], r), turn.sizes[turn.along])
+        row = builder.named(math.add(at[0], r), turn.sizes[turn.along])
         with builder.loop(VECTOR, side) as c:
             groups = {**outside, turn.along: row}
-            groups[last] = _named(builder, math.add(at[1], c), turn.sizes[last])
+            groups[last] = builder.named(math.add(at[1], c), turn.sizes[last])
             place = builder.index(math.add(math.scale(c, side), r))
             for access, tile in zip(turn.reads, tiles, strict=True):
                 position = _position(math, access, groups)
@@ -259,10 +251,10 @@ def _part_of_tile(builder, cluster, turn: _Turn, outside: dict[int, Form], at) -
         for k, start in zip((turn.along, last), at, strict=True)
     ]  # fmt: skip
     with builder.loop(SERIAL, side, bound=left[0], prefix="r") as r:
-        row = _named(builder, math.add(at[0], r), turn.sizes[turn.along])
+        row = builder.named(math.add(at[0], r), turn.sizes[turn.along])
         with builder.loop(VECTOR, side, bound=left[1]) as c:
             groups = {**outside, turn.along: row}
-            groups[last] = _named(builder, math.add(at[1], c), turn.sizes[last])
+            groups[last] = builder.named(math.add(at[1], c), turn.sizes[last])
             _element(builder, cluster, turn, groups)
 
 

@@ -153,6 +153,24 @@ for _name, _build, _numpy in (
          expected=lambda x, f=_numpy: f(x, 0).astype(np.int32))  # fmt: skip
     case(f"{_name}-none", lambda x, f=_build: f(x, 0), (F, (0, 3)),
          expected=lambda x, f=_numpy: f(x, 0))  # fmt: skip
+
+
+def _rows_and_columns(x):
+    """Each row less its mean, and sums of that both ways."""
+    y = x - reduction.reduce_mean(x, axis=1, keepdims=True)
+    squares = reduction.reduce_sum(y * y, axis=1)
+    return [y, squares, reduction.reduce_sum(y * x, axis=0), reduction.reduce_max(x, axis=0)]
+
+
+def _rows_and_columns_numpy(x):
+    y = x - x.mean(1, keepdims=True)
+    return [y, (y * y).sum(1), (y * x).sum(0), x.max(0)]
+
+
+for _label, _shape in (("few", (5, 7)), ("chunks", (3001, 67)), ("one", (1, 40))):
+    case(f"rows-and-columns-{_label}", _rows_and_columns, (F, _shape),
+         expected=_rows_and_columns_numpy, tolerance=Tolerance(1e-4, 1e-4, "sums of thousands"),
+         differentiable=_label == "few")  # fmt: skip
 case("cumsum-exclusive", lambda x: cumulative.cumsum(x, 1, exclusive=True), (F, (3, 7)),
      expected=lambda x: np.cumsum(x, 1) - x, tolerance=REDUCTION)  # fmt: skip
 case("cumsum-exclusive-reverse", lambda x: cumulative.cumsum(x, 0, True, True), (F, (5, 2)),

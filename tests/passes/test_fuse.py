@@ -140,6 +140,40 @@ def test_siblings_read_their_data_once():
     assert len(clusters([tf.exp(x), tf.tanh(x)], [x], "fuse_siblings")) == 2
 
 
+def layer_norm_gradient():
+    x, scale, dy = placeholders([None, 8], [8], [None, 8])
+    mean, variance = tf.nn.moments(x, [1], keep_dims=True)
+    y = (x - mean) * tf.rsqrt(variance + 1e-3) * scale
+    return tf.gradients(y, [x, scale], grad_ys=dy), [x, scale, dy]
+
+
+def test_sums_down_the_columns_go_along_with_the_rows():
+    """x, dy and nothing else is read: no product of theirs is stored for the sums."""
+    gradients, feeds = layer_norm_gradient()
+    (found,) = fuse(program_of(gradients, feeds)).clusters
+    assert found.kind == "rows" and len(found.stored) == 2
+    apart = fuse(program_of(gradients, feeds), frozenset(["fuse_columns"])).clusters
+    assert len(apart) > 1
+
+
+def test_rows_and_columns_of_other_shapes_stay_apart():
+    (x,) = placeholders([4, 6])
+    y = tf.reshape(x, [8, 3])
+    kinds = [
+        line.split(":")[0] for line in clusters([tf.reduce_sum(x, 1), tf.reduce_sum(y, 0)], [x])
+    ]
+    assert kinds == ["rows", "columns"]
+
+
+@pytest.mark.parametrize("rows", [3, 700])
+def test_gradients_of_layer_normalisation_are_right(rows):
+    gradients, feeds = layer_norm_gradient()
+    random = np.random.default_rng(rows)
+    shapes = [(rows, 8), (8,), (rows, 8)]
+    arrays = [random.normal(size=shape).astype(np.float32) for shape in shapes]
+    check(gradients, dict(zip(feeds, arrays, strict=True)), rtol=1e-3, atol=1e-4)
+
+
 def test_a_path_through_another_cluster_forbids_fusion():
     (x,) = placeholders([None, 64])
     y = tf.tanh(x)
