@@ -3,7 +3,7 @@
 `import graphflow as tf` gives the names of TensorFlow 1's graph API, and `explain`.
 """
 
-from . import errors, initializers, layers, losses, nn, regularizers, train
+from . import errors, image, initializers, layers, losses, nn, regularizers, train
 from .clip import *
 from .config import ConfigProto, RunMetadata, RunOptions
 from .dtypes import (
@@ -64,6 +64,7 @@ from .ops.scatter import *
 from .ops.shapes import *
 from .ops.slicing import *
 from .ops.sorting import *
+from .ops.space_depth import *
 from .ops.state import *
 from .ops.tensor_shape import *
 from .ops.variables import *

@@ -5,6 +5,7 @@ from ..ops.indexing import embedding_lookup
 from ..ops.math import log_sigmoid, sigmoid, softplus, tanh
 from ..ops.reduction import l2_loss, l2_normalize, moments
 from ..ops.sorting import in_top_k, top_k
+from ..ops.space_depth import depth_to_space, space_to_batch, space_to_depth
 from .convolution import (
     atrous_conv2d,
     conv1d,
@@ -93,6 +94,7 @@ __all__ = [
     "conv3d_transpose",
     "convolution",
     "crelu",
+    "depth_to_space",
     "depthwise_conv2d",
     "depthwise_conv2d_native",
     "depthwise_conv2d_native_backprop_filter",
@@ -134,6 +136,8 @@ __all__ = [
     "softmax_cross_entropy_with_logits_v2",
     "softplus",
     "softsign",
+    "space_to_batch",
+    "space_to_depth",
     "sparse_softmax_cross_entropy_with_logits",
     "sufficient_statistics",
     "swish",

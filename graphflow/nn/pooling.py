@@ -27,8 +27,9 @@ from ..framework import name_scope
 from ..ir.node import Tensor
 from ..ir.op import find
 from ..ops.convert import convert, index_dtype, reject
-from ..ops.indexing import reshaped, zeros
+from ..ops.indexing import reshaped
 from ..ops.pooling import window_max, window_sum
+from ..ops.shapes import size_as_tensor
 from ..ops.windows import Window, pooling_windows
 from ..sizes import Dim, ceildiv, minimum, multiply
 from .convolution import one_of
@@ -267,13 +268,13 @@ def max_pool_with_argmax(
             place = find("floordiv")(rest, after)
             rest = find("mod")(rest, after)
             place = place * window.dilation + _along(axis, found.dims, dtype) * window.stride
-            place = place - _number(window.low, dtype)
+            place = place - size_as_tensor(window.low, dtype)
             if position is None:
                 position = place
             else:
-                position = position * _number(window.size, dtype) + place
+                position = position * size_as_tensor(window.size, dtype) + place
         assert position is not None
-        position = position * _number(sizes[-1], dtype) + _along(3, found.dims, dtype)
+        position = position * size_as_tensor(sizes[-1], dtype) + _along(3, found.dims, dtype)
         return found, find("identity")(position, name="argmax")
 
 
@@ -289,10 +290,3 @@ def _along(axis: int, dims: Sequence[Dim], dtype) -> Tensor:
     """0, 1, … along an axis, shaped to broadcast."""
     numbers = find("iota")(dtype=dtype, size=dims[axis])
     return reshaped(numbers, [dim if a == axis else 1 for a, dim in enumerate(dims)])
-
-
-def _number(size: Dim, dtype) -> Tensor:
-    """A size as a scalar."""
-    if isinstance(size, int):
-        return convert(size, dtype)
-    return find("size")(zeros("uint8", (size,)), axes=(0,), dtype=dtype)

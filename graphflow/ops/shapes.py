@@ -9,7 +9,7 @@ import numpy as np
 from .. import sizes
 from ..dtypes import as_dtype, int32
 from ..ir.node import Node, Tensor
-from ..ir.op import Op, define
+from ..ir.op import Op, define, find
 from ..ir.types import SizeRules, TensorType
 from ..loop import nodes as loop
 from ..sizes import Dim
@@ -108,6 +108,14 @@ def size(input, name=None, out_type=int32) -> Tensor:  # noqa: A002
     """The number of elements of a tensor."""
     x = convert(input, what="size")
     return size_op(x, axes=None, dtype=as_dtype(out_type), name=name or "Size")
+
+
+def size_as_tensor(value: Dim, dtype) -> Tensor:
+    """A size as a scalar of a numeric dtype."""
+    if isinstance(value, int):
+        return convert(value, dtype)
+    extent = find("broadcast_to")(convert(0, int32), shape=(value,))
+    return size_op(extent, axes=(0,), dtype=as_dtype(dtype))
 
 
 def rank(input, name=None) -> Tensor:  # noqa: A002
