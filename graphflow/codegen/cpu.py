@@ -377,11 +377,14 @@ class Emitter:
         self.bump(place.key)
 
     def store_once(self, place: Place, index: Operand, value: Value) -> None:
-        """All lanes store to one element, which is right where they agree: a scalar store."""
-        lanes, mask = self.lanes, self.mask
-        self.lanes, self.mask = 0, None
-        memory.store(self.f, place, index, self.f.extract(value, 0), 0, None)
-        self.lanes, self.mask = lanes, mask
+        """All lanes store to one element, which is right where those that run agree: a scalar
+        store of what the first of them has."""
+        f, mask = self.f, self.mask
+        if mask is None or mask is self.tail or not value.lanes:
+            value = f.extract(value, 0)
+        else:
+            value = f.extract_at(value, self.first(mask))
+        memory.store(f, place, index, value, 0, None)
 
     def do_accumulate(self, stmt: loop.Accumulate) -> None:
         target, value = stmt.target, self.resolved(stmt.value)
@@ -602,6 +605,17 @@ class Emitter:
             self.mask = outer
 
         self.branch(self.any(mask), writes, run)
+
+    def first(self, mask: Value) -> Value:
+        """The number of the first lane that runs, of some that do."""
+        width = f"i{mask.lanes}"
+        bits = self.f.pure(f"bitcast {mask.typed} to {width}", int64, 0, mask.level)
+        text = f"call {width} @llvm.cttz.{width}({width} {bits.text}, i1 true)"
+        lane = self.f.pure(text, int64, 0, mask.level)
+        if mask.lanes == 64:
+            return lane
+        wider = "zext" if mask.lanes < 64 else "trunc"
+        return self.f.pure(f"{wider} {width} {lane.text} to i64", int64, 0, mask.level)
 
     def any(self, mask: Value) -> Value:
         bits = self.f.pure(f"bitcast {mask.typed} to i{mask.lanes}", bool_, 0, mask.level)

@@ -166,6 +166,13 @@ class Function:
             return constant(value.number, value.dtype)
         return self.pure(f"extractelement {value.typed}, i64 {lane}", value.dtype, 0, value.level)
 
+    def extract_at(self, value: Value, lane: Value) -> Value:
+        """The element of a lane whose number is an int64."""
+        return self.pure(
+            f"extractelement {value.typed}, {lane.typed}",
+            value.dtype, 0, max(value.level, lane.level),
+        )  # fmt: skip
+
     def insert(self, vector: Value, value: Value, lane: int) -> Value:
         level = max(vector.level, value.level)
         return self.pure(
