@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..sizes import Dim, multiply, product
+from .access import access_pattern
 from .cluster import (
     COLUMNS,
     CONCAT,
@@ -39,7 +40,7 @@ from .lower_loops import compute, elements, every_element, inner, outer
 from .lower_reduce import columns_nest, full_nest, reduction_nest
 from .lower_rows import rows_nest
 from .lower_transpose import transposed_nest
-from .relations import count
+from .relations import OTHER, count
 
 
 @dataclass
@@ -61,9 +62,14 @@ class Lowering:
 
 
 def _pointwise(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> None:
-    if transposed_nest(lowering.target, builder, cluster):
-        return
-    with every_element(lowering.fusion, builder, cluster) as position:
+    length = None
+    if OTHER in cluster.reads.values():
+        pattern = access_pattern(builder, cluster)
+        if pattern is not None:
+            if transposed_nest(lowering.target, builder, cluster, pattern):
+                return
+            length = pattern.sizes[-1] if pattern.groups else 1
+    with every_element(lowering.fusion, builder, cluster, length) as position:
         compute(builder, cluster, cluster.members, position)
 
 

@@ -191,13 +191,19 @@ class KernelBuilder:
         self.blocks[depth].append(Let(var, expr))
         return var
 
+    def variable(self, prefix: str, extent: Dim) -> Var:
+        """An index of this block that is known to be below an extent."""
+        var = Var(self.name(prefix))
+        self.depth_of_var[var] = len(self.blocks) - 1
+        self.math.variable(var, extent)
+        return var
+
     def named(self, form: Form, extent: Dim, prefix: str = "k") -> Form:
         """A name in this block for an index, with the bound that it keeps."""
         value = self.index(form)
-        var = Var(self.name(prefix))
-        self.depth_of_var[var] = len(self.blocks) - 1
+        var = self.variable(prefix, extent)
         self.emit(Let(var, value))
-        return self.math.variable(var, extent)
+        return self.math.of(var)
 
     def local(self, dtype: DType, start: Const, prefix: str = "sum") -> Local:
         """A scalar of the current block with a starting value."""

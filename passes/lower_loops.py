@@ -102,7 +102,11 @@ def inner(builder: KernelBuilder, n: Dim) -> Iterator[Form]:
 def row_shape(fusion: Fusion, cluster: Cluster) -> tuple[Dim, Dim] | None:
     """(rows, their length) to loop over; None where one loop over all elements does."""
     length = _row_length(fusion, cluster)
-    if length is None or length == 1:
+    return None if length is None else _in_rows(cluster, length)
+
+
+def _in_rows(cluster: Cluster, length: Dim) -> tuple[Dim, Dim] | None:
+    if length == 1:
         return None
     rows = exact_quotient(cluster.count, length)
     return None if rows is None or rows == 1 else (rows, length)
@@ -156,10 +160,12 @@ def compute(builder: KernelBuilder, cluster: Cluster, tensors: Sequence[Tensor],
 
 
 @contextmanager
-def every_element(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> Iterator[Form]:
-    """Loops over all elements of a cluster, in the shape its accesses want."""
+def every_element(
+    fusion: Fusion, builder: KernelBuilder, cluster: Cluster, length: Dim | None = None
+) -> Iterator[Form]:
+    """Loops over all elements of a cluster, in rows of a length or the shape its accesses want."""
     cost = work(cluster)
-    shape = row_shape(fusion, cluster)
+    shape = row_shape(fusion, cluster) if length is None else _in_rows(cluster, length)
     if shape is None:
         with elements(builder, cluster.count, cost) as position:
             yield position

@@ -7,155 +7,68 @@ neighbours in, turned around in registers, and used along the other one:
     out[a, b] = f(x[b, a])  -->  for each tile of T x T: load x's rows into registers;
                                  for each of T rows of the result: a vector of it from the columns
 
-What the cluster reads is found by lowering it once, without keeping the code, with a variable for
-each dimension. Tiles that reach over an end are computed element by element.
+Tiles that reach over an end are computed element by element.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..ir.node import Tensor
 from ..loop import nodes as loop
-from ..loop.nodes import SERIAL, UNROLLED, VECTOR, Buffer, Const, Expr, If, Let, Load, Local, Var
-from ..sizes import Dim, ceildiv, multiply, product
+from ..loop.nodes import SERIAL, UNROLLED, VECTOR, Const, If, Load, Local
+from ..sizes import Dim, ceildiv, product
+from .access import Access, Pattern, values_at
 from .cluster import Cluster
 from .index_math import Form, estimate
 from .lower_context import KernelBuilder
 from .lower_loops import outer, work
-from .relations import OTHER
 
 TILES = 32  # one after the other along the dimension that is written
 MOST_TILED = 2  # reads that are turned around, each with a tile of registers
 
 
 @dataclass(frozen=True)
-class _Access:
-    """A read: `buffer[constant + sum of steps[k] * index[k]]`."""
-
-    buffer: Buffer
-    constant: Dim
-    steps: tuple[Dim, ...]
-
-
-@dataclass(frozen=True)
 class _Turn:
-    """The dimensions of the elements in groups that are one each, and what to turn around: reads
-    contiguous along group `along`, while the last group is contiguous in what is written."""
+    """What to turn around: reads contiguous along group `along` of the dimensions, while the last
+    group is contiguous in what is written."""
 
     groups: list[list[Dim]]
+    sizes: list[Dim]
     along: int
-    reads: list[_Access]
+    reads: list[Access]
     side: int  # of a tile
 
-    @property
-    def sizes(self) -> list[Dim]:
-        return [product(group) for group in self.groups]
 
-
-def transposed_nest(target: Any, builder: KernelBuilder, cluster: Cluster) -> bool:
+def transposed_nest(
+    target: Any, builder: KernelBuilder, cluster: Cluster, pattern: Pattern
+) -> bool:
     """Adds the loops of a pointwise cluster that reads across; False where it does not."""
-    if OTHER not in cluster.reads.values() or cluster.fallible or not target.vector_bits:
-        return False
-    turn = _find_turn(target, builder, cluster)
-    if turn is None:
-        return False
-    _tiled(builder, cluster, turn)
-    return True
+    turn = _find_turn(target, cluster, pattern)
+    if turn is not None:
+        _tiled(builder, cluster, turn)
+    return turn is not None
 
 
-# -- what is read ----------------------------------------------------------------------------------
-
-
-def _find_turn(target: Any, builder: KernelBuilder, cluster: Cluster) -> _Turn | None:
-    dims = max((t.dims for t in cluster.members), key=len)
-    if any(product(t.dims) != product(dims) for t in cluster.members):
+def _find_turn(target: Any, cluster: Cluster, pattern: Pattern) -> _Turn | None:
+    if len(pattern.groups) < 2:
         return None
-    accesses = _accesses(builder, cluster, dims)
-    if accesses is None:
-        return None
-    steps = [access.steps for access in accesses]
-    groups: list[list[int]] = []
-    for axis, dim in enumerate(dims):
-        if dim == 1:
-            continue
-        if groups and all(s[groups[-1][-1]] == multiply(s[axis], dim) for s in steps):
-            groups[-1].append(axis)
-        else:
-            groups.append([axis])
-    if len(groups) < 2:
-        return None
-    grouped = [
-        _Access(x.buffer, x.constant, tuple(x.steps[group[-1]] for group in groups))
-        for x in accesses
-    ]
-    across = list(dict.fromkeys(x for x in grouped if x.steps[-1] not in (0, 1)))
+    across = list(
+        dict.fromkeys(x for x in pattern.reads if x.is_linear and x.steps[-1] not in (0, 1))
+    )
     along = {k for x in across for k, step in enumerate(x.steps[:-1]) if step == 1}
     if len(along) != 1:
         return None
     chosen = along.pop()
     reads = [x for x in across if x.steps[chosen] == 1][:MOST_TILED]
-    widest = max(t.dtype.bits for t in cluster.members)
-    widest = max(widest, *(x.buffer.dtype.bits for x in reads))
     if min(x.buffer.dtype.bits for x in reads) < 32:
         return None
-    side = target.vector_bits // widest
-    turn = _Turn([[dims[axis] for axis in group] for group in groups], chosen, reads, side)
-    if side < 2 or any(estimate(turn.sizes[k]) < side for k in (chosen, -1)):
+    widest = max(t.dtype.bits for t in cluster.members)
+    side = target.vector_bits // max(widest, *(x.buffer.dtype.bits for x in reads))
+    sizes = pattern.sizes
+    if side < 2 or any(estimate(sizes[k]) < side for k in (chosen, -1)):
         return None
-    return turn
-
-
-def _accesses(
-    builder: KernelBuilder, cluster: Cluster, dims: Sequence[Dim]
-) -> list[_Access] | None:
-    """What an element at an index reads; None where that is not linear in the index."""
-    math = builder.math
-    found: list[_Access] = []
-    with builder.captured() as block:
-        variables = [_variable(builder, "d", dim) for dim in dims]
-        _values(builder, cluster, dims, builder.forms(variables))
-        for expr in loop.expressions(block):
-            if not isinstance(expr, Load) or not isinstance(expr.target, Buffer):
-                continue
-            form = math.of(_inlined(block, expr.index))
-            if any(all(atom is not v for v in variables) for atom, _ in form.terms):
-                return None
-            steps = tuple(form.coefficient(variable) for variable in variables)
-            found.append(_Access(expr.target, form.constant, steps))
-    return found
-
-
-def _variable(builder: KernelBuilder, prefix: str, extent: Dim) -> Var:
-    """An index of this block that is known to be below an extent."""
-    var = Var(builder.name(prefix))
-    builder.depth_of_var[var] = len(builder.blocks) - 1
-    builder.math.variable(var, extent)
-    return var
-
-
-def _inlined(block: Sequence[loop.Stmt], expr: Expr) -> Expr:
-    """An index with the parts that have names put in again."""
-    lets = {id(stmt.var): stmt.value for stmt in block if isinstance(stmt, Let)}
-
-    def rebuilt(part: Expr) -> Expr:
-        if isinstance(part, Var) and id(part) in lets:
-            return rebuilt(lets[id(part)])
-        if isinstance(part, loop.Apply):
-            return loop.Apply(part.op, tuple(map(rebuilt, part.args)), part.dtype)
-        return part
-
-    return rebuilt(expr)
-
-
-def _values(
-    builder: KernelBuilder, cluster: Cluster, dims: Sequence[Dim], index: Sequence[Form]
-) -> tuple[Form, list[tuple[Tensor, Expr]]]:
-    """The position of an index, and the members' values there."""
-    position = builder.math.linear(index, dims)
-    return position, [(tensor, builder.at(tensor, position)) for tensor in cluster.members]
+    return _Turn(pattern.groups, sizes, chosen, reads, side)
 
 
 # -- the loops -------------------------------------------------------------------------------------
@@ -236,9 +149,10 @@ def _whole_tile(builder, cluster, turn: _Turn, outside: dict[int, Form], at) -> 
             builder.staged.clear()
 
 
-def _position(math, access: _Access, groups: dict[int, Form]) -> Form:
+def _position(math, access: Access, groups: dict[int, Form]) -> Form:
     total = math.constant(access.constant)
     for group, step in enumerate(access.steps):
+        assert step is not None
         total = math.add(total, math.scale(groups[group], step))
     return total
 
@@ -260,7 +174,7 @@ def _part_of_tile(builder, cluster, turn: _Turn, outside: dict[int, Form], at) -
 
 def _element(builder, cluster: Cluster, turn: _Turn, groups: dict[int, Form]) -> None:
     dims = [dim for group in turn.groups for dim in group]
-    position, values = _values(builder, cluster, dims, _index(builder, turn, groups))
+    position, values = values_at(builder, cluster, dims, _index(builder, turn, groups))
     for tensor, value in values:
         if tensor in cluster.stored:
             builder.store(tensor, position, value)

@@ -1,4 +1,4 @@
-"""Reading across: tiles of registers where that saves cache lines, plain loops elsewhere."""
+"""How elementwise loops run: tiles of registers for reads across, joined dimensions elsewhere."""
 
 from __future__ import annotations
 
@@ -77,3 +77,15 @@ def test_tiles_of_unknown_sizes():
     feeds[y] = feeds[x].T.copy()
     plan = check([tf.tanh(tf.transpose(x)) + y], feeds)
     assert "tile" in print_kernel(plan.launches[0].kernel)
+
+
+def test_dimensions_that_every_access_goes_through_as_one_are_one_loop():
+    """A bias of the channels is constant over both dimensions behind them."""
+    printed = text(lambda x, b: x + tf.reshape(b, [5, 1, 1]), [2, 5, 7, 7], [5])
+    assert "vector i" in printed and "< 49 {" in printed
+
+
+def test_dimensions_with_an_index_of_their_own_stay_apart():
+    """Padding compares the index of each dimension, so joining them would take it apart again."""
+    printed = text(lambda x: tf.pad(x, [[0, 0], [1, 1], [2, 2]]), [4, 7, 7])
+    assert "< 11 {" in printed
