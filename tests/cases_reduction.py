@@ -121,6 +121,10 @@ def _softmax(x):
     return e / reduction.reduce_sum(e, 1, keepdims=True)
 
 
+_LONG = np.linspace(-1, 1, 4 * 131, dtype=np.float32).reshape(4, 131)
+_LONG[1, [70, 20]] = np.nan
+_LONG[2, :] = -np.inf
+_LONG[3, [7, 100]] = np.inf
 _TIES = np.array([[3, 1, 3, 2], [5, 5, 5, 5], [1, 2, 3, 4]])
 for _name, _build, _numpy in (
     ("argmax", arg_reduction.argmax, np.argmax), ("argmin", arg_reduction.argmin, np.argmin),
@@ -130,6 +134,12 @@ for _name, _build, _numpy in (
             case(f"{_name}-{_dtype}-{_axis}", lambda x, f=_build, a=_axis: f(x, a),
                  _TIES.astype(_dtype), expected=lambda x, f=_numpy, a=_axis: f(x, a),
                  differentiable=False)  # fmt: skip
+        case(f"{_name}-{_dtype}-long", lambda x, f=_build: f(x, -1),
+             np.tile(_TIES, 31).astype(_dtype)[:, 3:], expected=lambda x, f=_numpy: f(x, -1),
+             differentiable=False)  # fmt: skip
+    case(f"{_name}-long-nan", lambda x, f=_build: f(x, 1, output_type="int32"), _LONG,
+         expected=lambda x, f=_numpy: f(x, 1).astype(np.int32), differentiable=False,
+         symbolic=[(0, 1)])  # fmt: skip
     case(f"{_name}-cube", lambda x, f=_build: f(x, 1, output_type="int32"), (F, (3, 7, 19)),
          expected=lambda x, f=_numpy: f(x, 1).astype(np.int32), differentiable=False)  # fmt: skip
     case(f"{_name}-vector", _build, (F, (1031,)), expected=_numpy, differentiable=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dtypes import int64
+from ..dtypes import int32, int64
 from ..errors import TypeRuleError
 from ..ir.node import Node
 from ..ir.op import NEST, Op, define
@@ -36,7 +36,64 @@ def _arg_reference(arrays, attrs, node: Node):
     return (np.asarray(result).astype(attrs["dtype"].numpy),)
 
 
+# Rows of this length, or an unknown one, are searched by vectors along the row; shorter ones many at
+# a time, a lane each.
+_LONG_ROW = 64
+
+
 def _lower_arg(node: Node, context):
+    (x,) = node.inputs
+    length = x.dims[-1] if node.attrs["axis"] == len(x.dims) - 1 else 0
+    if not isinstance(length, int) or length >= _LONG_ROW:
+        return _lower_rows(node, context)
+    return _lower_lanes(node, context)
+
+
+def _lower_rows(node: Node, context):
+    """The best of a row, then the first place that holds it, or NaN."""
+    (x,) = node.inputs
+    dims, length = node.outputs[0].dims, x.dims[-1]
+    op = "maximum" if node.attrs["kind"] == "max" else "minimum"
+    indices = [context.var("i") for _ in dims]
+    k, again = context.var("k"), context.var("k")
+    number = int32 if isinstance(length, int) and length < 1 << 31 else int64
+    best, place = context.local(x.dtype, prefix="best"), context.local(number, prefix="place")
+    zero, nowhere = loop.ZERO, loop.neutral("minimum", number)
+    candidate = context.var("candidate", x.dtype)
+    found = loop.apply("eq", candidate, loop.Load(best, zero))
+    if x.dtype.is_floating:
+        found = loop.apply("or", found, loop.apply("isnan", candidate))
+    here = loop.select(found, loop.cast(again, number), nowhere)
+    first = loop.Load(place, zero)
+    result = loop.select(loop.apply("lt", first, nowhere), first, loop.Const(0, number))
+    body: list[loop.Stmt] = [
+        best,
+        place,
+        loop.Store(best, zero, loop.neutral(op, x.dtype)),
+        loop.Store(place, zero, nowhere),
+        loop.For(
+            k,
+            loop.index(length),
+            loop.VECTOR,
+            (loop.Accumulate(best, zero, op, context.read(0, (*indices, k))),),
+        ),
+        loop.For(
+            again,
+            loop.index(length),
+            loop.VECTOR,
+            (
+                loop.Let(candidate, context.read(0, (*indices, again))),
+                loop.Accumulate(place, zero, "minimum", here),
+            ),
+        ),
+        loop.Store(
+            context.output(0), loop.linear(indices, dims), loop.cast(result, node.attrs["dtype"])
+        ),
+    ]
+    return around(indices, dims, body, vector=False, cost=0.5 * estimate([length]))
+
+
+def _lower_lanes(node: Node, context):
     """One pass along the axis for every output element: the first of the best, or the first NaN."""
     (x,) = node.inputs
     axis, kind = node.attrs["axis"], node.attrs["kind"]
