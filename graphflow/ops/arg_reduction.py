@@ -36,8 +36,8 @@ def _arg_reference(arrays, attrs, node: Node):
     return (np.asarray(result).astype(attrs["dtype"].numpy),)
 
 
-# Rows of this length, or an unknown one, are searched by vectors along the row; shorter ones many at
-# a time, a lane each.
+# Rows of this length, or an unknown one, are searched by vectors along the row; shorter ones many
+# at a time, a lane each.
 _LONG_ROW = 64
 
 
