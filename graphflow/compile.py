@@ -372,12 +372,7 @@ def _with_checks(plan: Plan, program: Program) -> Plan:
         for buffer in plan.buffers
     )
     checks = tuple((c.a, c.b) for c, _ in program.constraints)
-    outside: Dim = 0
-    in_place = {state.write for state in plan.states if state.in_place and state.read >= 0}
-    for buffer in buffers:
-        if buffer.place not in (ARENA, FEED) and buffer.id not in in_place:
-            outside = outside + buffer.bytes
-    return replace(plan, buffers=buffers, checks=checks, outside_bytes=outside)
+    return replace(plan, buffers=buffers, checks=checks)
 
 
 def _node_names(program: Program, plan: Plan) -> dict[Any, str]:

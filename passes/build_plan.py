@@ -16,51 +16,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..ir.node import Node, Tensor
-from ..ir.op import LEAF
 from ..ir.program import Program
-from ..loop.nodes import Buffer, Kernel
-from ..plan import (
-    ARENA,
-    CONSTANT,
-    FEED,
-    OUTPUT,
-    STATE_IN,
-    STATE_OUT,
-    HostCall,
-    Launch,
-    Output,
-    Plan,
-    PlanBuffer,
-    State,
-)  # fmt: skip
-from ..sizes import Dim, Shape, Size, multiply, product
-from .cluster import (
-    COPY,
-    Cluster,
-    Fusion,
-    describe_cluster,
-    root,
-)  # fmt: skip
-from .fuse import fuse
+from ..loop.nodes import Kernel
+from ..plan import CONSTANT, HostCall, Launch, Output, Plan, PlanBuffer, State
+from ..sizes import Size
+from .cluster import Cluster, Fusion, describe_cluster
 from .lower import Lowering
-from .lower_context import KernelBuilder, Sites, Storage
-from .memory import Life, assign, reuse, safe_in_place
+from .lower_context import KernelBuilder, Sites
+from .outline import Outline
 from .pipeline import PassOptions
-from .relations import SAME
-from .schedule import Schedule, Write, is_host_call, schedule
-
-
-@dataclass(frozen=True, eq=False)
-class Copy:
-    """Memory for a second copy of a value."""
-
-    of: Tensor
-
-
-@dataclass
-class _Place:
-    place: str
-    index: int
+from .schedule import is_host_call
 
 
 @dataclass
@@ -82,26 +47,15 @@ def build_plan(program: Program, target: Any, options: PassOptions | None = None
     return _Planner(program, target, options or PassOptions()).run()
 
 
-class _Planner:
+class _Planner(Outline):
     def __init__(self, program: Program, target: Any, options: PassOptions):
-        self.program = program
+        super().__init__(program, frozenset(options.disable))
         self.target = target
-        self.disable = frozenset(options.disable)
-        self.places: dict[Hashable, _Place] = {}
-        self.constants = 0
-        self.copies: list[Cluster] = []
-        self.states: dict[Any, dict[str, Any]] = {}
-        self.outputs: list[tuple[Hashable, Shape]] = []
         self.sites = Sites(program.origin)
         self.calls: list[tuple[Node, tuple, tuple]] = []
         self.ids: dict[Hashable, int] = {}
 
     def run(self) -> Plan:
-        self.fusion = fuse(self.program, self.disable)
-        self._place_given()
-        self._place_updates()
-        self._place_outputs()
-        self.schedule = self._schedule()
         launches = []
         for group, note in zip(self.schedule.launches, self.schedule.notes, strict=True):
             launched = self._lower(group)
@@ -109,110 +63,6 @@ class _Planner:
             if launched.kernel is None or launched.kernel.body:
                 launches.append(launched)
         return self._assemble(launches)
-
-    # -- places -------------------------------------------------------------------------------
-
-    def _place_given(self) -> None:
-        for index, tensor in enumerate(self.program.feeds):
-            self.places[tensor] = _Place(FEED, index)
-        for node in self.program.nodes():
-            if node.op.name == "state":
-                variable = node.attrs["variable"]
-                state = self._state(variable)
-                state["read"] = node.outputs[0]
-                self.places[node.outputs[0]] = _Place(STATE_IN, state["index"])
-
-    def _state(self, variable: Any) -> dict[str, Any]:
-        if variable not in self.states:
-            self.states[variable] = {"index": len(self.states), "read": None, "write": None}
-        return self.states[variable]
-
-    def _place_updates(self) -> None:
-        for variable, tensor in self.program.updates.items():
-            state = self._state(variable)
-            source = root(tensor)
-            if source is state["read"]:
-                continue
-            place = _Place(STATE_OUT, state["index"])
-            state["shape"] = tensor.dims
-            if source.node.op.kind == LEAF or source in self.places:
-                state["write"] = self._copy(tensor, place)
-            else:
-                self.places[source] = place
-                state["write"] = source
-
-    def _place_outputs(self) -> None:
-        for number, tensor in enumerate(self.program.fetches):
-            source = root(tensor)
-            place = self.places.get(source)
-            key: Hashable = source
-            if source.node.op.kind == LEAF:
-                if source.node.op.name == "constant":
-                    self._constant(source)
-            elif place is None:
-                self.places[source] = _Place(OUTPUT, number)
-            elif place.place == OUTPUT:
-                key = self._copy(tensor, _Place(OUTPUT, number))
-            self.outputs.append((key, tensor.dims))
-
-    def _copy(self, tensor: Tensor, place: _Place) -> Copy:
-        key = Copy(tensor)
-        self.places[key] = place
-        cluster = Cluster(len(self.fusion.clusters) + len(self.copies), COPY)
-        cluster.count = product(tensor.dims)
-        cluster.reads = {root(tensor): SAME}
-        cluster.copy = (tensor, key)
-        self.copies.append(cluster)
-        return key
-
-    def _constant(self, tensor: Tensor) -> None:
-        if tensor not in self.places:
-            self.places[tensor] = _Place(CONSTANT, self.constants)
-            self.constants += 1
-
-    def storage_of(self, tensor: Tensor) -> Hashable | None:
-        """The key of the memory that holds a tensor, if any."""
-        source = root(tensor)
-        if source.node.op.kind == LEAF:
-            if source.node.op.name == "constant":
-                self._constant(source)
-            return source
-        cluster = self.fusion.cluster_of.get(source)
-        return source if cluster is not None and source in cluster.stored else None
-
-    def describe(self, key: Hashable) -> Storage:
-        tensor = key.of if isinstance(key, Copy) else key
-        assert isinstance(tensor, Tensor)
-        return Storage(key, tensor.dtype, tensor.dims)
-
-    # -- order --------------------------------------------------------------------------------
-
-    def _schedule(self) -> Schedule:
-        clusters = [*self.fusion.clusters, *self.copies]
-        by_copy = {c.copy[1]: c for c in self.copies if c.copy is not None}
-        fetched = {key for key, _ in self.outputs}
-        writes, updates = [], set()
-        for variable, state in self.states.items():
-            key, read = state["write"], state["read"]
-            if key is None:
-                continue
-            cluster = by_copy.get(key) or self.fusion.cluster_of[key]
-            updates.add(cluster)
-            if read is None or read in fetched or "in_place_state" in self.disable:
-                continue
-            if tuple(state["shape"]) == tuple(read.dims) and safe_in_place(cluster, key, read):
-                writes.append(Write(variable, cluster, read))
-
-        def arena_bytes(tensor: Tensor) -> int:
-            from .index_math import estimate
-
-            if tensor in self.places or tensor.node.op.kind == LEAF:
-                return 0
-            return estimate(product(tensor.dims)) * tensor.dtype.bytes
-
-        return schedule(
-            clusters, self.fusion.cluster_of, writes, updates, arena_bytes, self.disable
-        )
 
     # -- kernels ------------------------------------------------------------------------------
 
@@ -250,63 +100,24 @@ class _Planner:
     # -- assembly -----------------------------------------------------------------------------
 
     def _assemble(self, launches: list[_Launched]) -> Plan:
+        found = self.arrange([(launched.clusters, launched.keys) for launched in launches])
         in_place = self.schedule.in_place
-        first: dict[Hashable, int] = {}
-        last: dict[Hashable, int] = {}
-        for number, launched in enumerate(launches):
-            for key in launched.keys:
-                first.setdefault(key, number)
-                last[key] = number
-        shapes: dict[Hashable, tuple[str, Any, Shape, _Place]] = {}
-        for key in [*self.places, *first]:
-            if key in shapes:
-                continue
-            place = self.places.get(key, _Place(ARENA, 0))
-            if isinstance(key, Buffer):  # a workspace
-                shapes[key] = (key.name, key.dtype, (key.size,), place)
-            else:
-                storage = self.describe(key)
-                shape = storage.shape
-                if place.place == STATE_OUT:
-                    shape = list(self.states.values())[place.index]["shape"]
-                shapes[key] = (self._name(key), storage.dtype, shape, place)
-        order = {FEED: 0, CONSTANT: 1, STATE_IN: 2, STATE_OUT: 3, OUTPUT: 4, ARENA: 5}
-        keys = sorted(
-            shapes, key=lambda k: (order[shapes[k][3].place], shapes[k][3].index)
-        )  # stable: arena buffers stay in order of first use
-        over = {}
-        if "memory.in_place" not in self.disable:
-            given = set(self.places)
-            over = reuse([(it.clusters, given) for it in launches], first, last)
-        for key, source in over.items():
-            last[source] = max(last[source], last[key])
-        keys = [key for key in keys if key not in over]
-        self.ids = {key: number for number, key in enumerate(keys)}
-        for key, source in over.items():
-            self.ids[key] = self.ids[source]
-        arena = assign(
-            [
-                Life(self.ids[k], _bytes(shapes[k]), first[k], last[k])
-                for k in keys
-                if shapes[k][3].place == ARENA
-            ]
-        )
+        self.ids = found.ids
         buffers = []
-        for key in keys:
-            name, dtype, shape, place = shapes[key]
-            id_ = self.ids[key]
+        for key, stored in found.stored.items():
+            id_ = found.ids[key]
             buffers.append(
                 PlanBuffer(
                     id_,
-                    name,
-                    dtype,
-                    tuple(shape),
-                    place.place,
-                    place.index,
-                    _bytes(shapes[key]),
-                    first.get(key, 0),
-                    last.get(key, 0),
-                    arena.offsets.get(id_, -1),
+                    stored.name,
+                    stored.dtype,
+                    stored.shape,
+                    stored.place.place,
+                    stored.place.index,
+                    stored.bytes,
+                    found.first.get(key, 0),
+                    found.last.get(key, 0),
+                    found.arena.offsets.get(id_, -1),
                 )
             )
         commit = len(launches)
@@ -320,12 +131,12 @@ class _Planner:
             feeds=tuple(self.ids[t] for t in self.program.feeds),
             constants=tuple(
                 (self.ids[k], k.node.attrs["value"])
-                for k in keys
-                if isinstance(k, Tensor) and shapes[k][3].place == CONSTANT
+                for k, stored in found.stored.items()
+                if isinstance(k, Tensor) and stored.place.place == CONSTANT
             ),
             states=tuple(self._plan_state(v, s, v in in_place) for v, s in self.states.items()),
             outputs=tuple(
-                Output(shapes[k][3].place, self.ids[k], shapes[k][1], tuple(shape))
+                Output(self.stored(k).place.place, self.ids[k], self.stored(k).dtype, tuple(shape))
                 for k, shape in self.outputs
             ),
             sites=tuple(
@@ -341,8 +152,9 @@ class _Planner:
                 for node, inputs, outputs in self.calls
             ),
             commit=commit,
-            arena_bytes=arena.bytes,
-            arena_lower_bound=arena.lower_bound,
+            arena_bytes=found.arena.bytes,
+            arena_lower_bound=found.arena.lower_bound,
+            outside_bytes=found.outside_bytes,
             reasons=self._reasons(launches),
         )
 
@@ -370,14 +182,6 @@ class _Planner:
             launched.note,
         )
 
-    def _name(self, key: Hashable) -> str:
-        tensor = key.of if isinstance(key, Copy) else key
-        assert isinstance(tensor, Tensor)
-        if tensor.node.op.name == "state":
-            return str(tensor.node.attrs["variable"])
-        origins = self.program.origin(tensor.node)
-        return origins[0].name if origins else tensor.node.op.name
-
     def _reasons(self, launches: list[_Launched]) -> dict[str, str]:
         """What each launch is made of and why it is one; why a variable is not updated in place."""
         reasons = {}
@@ -398,11 +202,6 @@ class _Planner:
         if any(key is state["read"] for key, _ in self.outputs):
             return "its old value is fetched"
         return "something that needs the new value can fail, or reads the old value later"
-
-
-def _bytes(entry) -> Dim:
-    _, dtype, shape, _ = entry
-    return multiply(product(shape), dtype.bytes)
 
 
 _TELLING = ("contract", "convolve", "convolve_weights", "reduce")

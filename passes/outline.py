@@ -1,0 +1,121 @@
+"""What a step computes when, and where its values lie: a plan before it has kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from ..ir.node import Tensor
+from ..ir.op import LEAF
+from ..ir.program import Program
+from ..plan import ARENA, CONSTANT, FEED, OUTPUT, STATE_IN, STATE_OUT
+from ..sizes import Dim, product
+from .cluster import Cluster
+from .fuse import fuse
+from .index_math import estimate
+from .memory import Arena, Life, assign, reuse, safe_in_place
+from .places import Places, Stored
+from .schedule import Schedule, Write, schedule
+
+_ORDER = {FEED: 0, CONSTANT: 1, STATE_IN: 2, STATE_OUT: 3, OUTPUT: 4, ARENA: 5}
+
+
+@dataclass
+class Arrangement:
+    """Where the values of launches lie.
+
+    stored: what is in memory, by key; those written over another one (`reuse`) are left out
+    ids:    numbers of them; of a value written over another one that one's
+    first, last: launches that use them, the first and the last
+    outside_bytes: what a run needs beside the arena and its feeds
+    """
+
+    stored: dict[Hashable, Stored]
+    ids: dict[Hashable, int]
+    first: dict[Hashable, int]
+    last: dict[Hashable, int]
+    arena: Arena
+    outside_bytes: Dim
+
+
+class Outline(Places):
+    """The clusters of a program in launches, in order, and the places of values."""
+
+    def __init__(self, program: Program, disable: frozenset[str] = frozenset()):
+        super().__init__(program, fuse(program, disable))
+        self.disable = disable
+        self.schedule = self._scheduled()
+
+    def _scheduled(self) -> Schedule:
+        clusters = [*self.fusion.clusters, *self.copies]
+        by_copy = {c.copy[1]: c for c in self.copies if c.copy is not None}
+        fetched = {key for key, _ in self.outputs}
+        writes, updates = [], set()
+        for variable, state in self.states.items():
+            key, read = state["write"], state["read"]
+            if key is None:
+                continue
+            cluster = by_copy.get(key) or self.fusion.cluster_of[key]
+            updates.add(cluster)
+            if read is None or read in fetched or "in_place_state" in self.disable:
+                continue
+            if tuple(state["shape"]) == tuple(read.dims) and safe_in_place(cluster, key, read):
+                writes.append(Write(variable, cluster, read))
+
+        def arena_bytes(tensor: Tensor) -> int:
+            if tensor in self.places or tensor.node.op.kind == LEAF:
+                return 0
+            return estimate(product(tensor.dims)) * tensor.dtype.bytes
+
+        return schedule(
+            clusters, self.fusion.cluster_of, writes, updates, arena_bytes, self.disable
+        )
+
+    def touched(self, clusters: Sequence[Cluster]) -> list[Hashable]:
+        """The keys of what a launch of these reads and writes, workspaces aside."""
+        found: dict[Hashable, None] = {}
+        for cluster in clusters:
+            for tensor in (*cluster.reads, *cluster.stored):
+                key = self.storage_of(tensor)
+                if key is not None:
+                    found[key] = None
+            if cluster.copy is not None:
+                found[cluster.copy[1]] = None
+        return list(found)
+
+    def arrange(
+        self, launches: Sequence[tuple[Sequence[Cluster], Sequence[Hashable]]]
+    ) -> Arrangement:
+        """The memory of launches, each given by its clusters and the keys of what it uses."""
+        first: dict[Hashable, int] = {}
+        last: dict[Hashable, int] = {}
+        for number, (_, keys) in enumerate(launches):
+            for key in keys:
+                first.setdefault(key, number)
+                last[key] = number
+        stored = {key: self.stored(key) for key in dict.fromkeys((*self.places, *first))}
+        over = {}
+        if "memory.in_place" not in self.disable:
+            over = reuse([(clusters, self.places) for clusters, _ in launches], first, last)
+        for key, source in over.items():
+            last[source] = max(last[source], last[key])
+        # Stable: arena buffers stay in order of first use.
+        rows = sorted(
+            (row for row in stored.items() if row[0] not in over),
+            key=lambda row: (_ORDER[row[1].place.place], row[1].place.index),
+        )
+        ids = {key: number for number, (key, _) in enumerate(rows)}
+        for key, source in over.items():
+            ids[key] = ids[source]
+        in_arena = [(key, it) for key, it in rows if it.place.place == ARENA]
+        arena = assign([Life(ids[key], it.bytes, first[key], last[key]) for key, it in in_arena])
+        written_over = {
+            self.states[v]["write"]
+            for v in self.schedule.in_place
+            if self.states[v]["read"] is not None
+        }
+        outside: Dim = 0
+        for key, it in rows:
+            if it.place.place not in (ARENA, FEED) and key not in written_over:
+                outside = outside + it.bytes
+        return Arrangement(dict(rows), ids, first, last, arena, outside)
