@@ -194,7 +194,9 @@ def _extremum_vjp(compare: str):
         from .logic import compare_ops, select_op
 
         a, b = node.inputs
-        first = compare_ops[compare](a, b)
+        # max(a, b) tells as well as b whether it is a. Of relu only the result then has to wait for
+        # the gradient, and that is in memory for the next layer anyway.
+        first = compare_ops[compare](a, node.outputs[0] if a.dims == () else b)
         zero = convert(0, g.dtype)
         return select_op(first, g, zero), select_op(first, zero, g)
 
