@@ -308,7 +308,7 @@ def describe_plan(plan: Plan, parts: _Parts, code: bytes, program: Program) -> D
         code,
         symbol_count=len(parts.symbols),
         value_count=len(slots),
-        launches=len(plan.launches),
+        moments=sum(launch.moments for launch in plan.launches),
         feeds=feeds,
         constants=[runtime.Constant(buffer, value.array) for buffer, value in plan.constants],
         states=[

@@ -25,7 +25,8 @@ class PlanBuffer:
     place: feed | constant | state_in | state_out | output | arena
     index: which feed, constant, state or output it is (0 for the arena)
     bytes: its size, a number or a Size
-    first, last: launches (inclusive) between which an arena buffer must keep its contents
+    first, last: moments (inclusive) between which an arena buffer must keep its contents; the
+        loops of a launch run one after the other, each at a moment of its own
     offset: in the arena, where all sizes are static; else -1, and the runtime assigns it
     """
 
@@ -51,6 +52,7 @@ class Launch:
     fallible: bool = False
     call: int = -1
     note: str = ""  # why it is a launch of its own
+    moments: int = 1  # how many it takes: buffers alive at different ones may share memory
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,14 @@ class Plan:
     # does not take the old one's place).
     outside_bytes: Dim = 0
     reasons: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """What a run needs in all, its feeds aside; None while sizes are unknown."""
+        outside = self.outside_bytes
+        if self.arena_bytes is None or not isinstance(outside, int):
+            return None
+        return self.arena_bytes + outside
 
     def values(self) -> tuple[Size, ...]:
         """Every symbolic size the runtime or the step reads: the slots of `gf_sizes`, in order."""

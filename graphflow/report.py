@@ -34,8 +34,9 @@ class KernelReport:
 
 @dataclass
 class MemoryRow:
-    """A buffer of a run: `bytes` is text where symbolic. Arena buffers live from launch `first` to
-    `last`; `shared` ones are another's memory (a variable written in place)."""
+    """A buffer of a run: `bytes` is text where symbolic. Arena buffers live from moment `first` to
+    `last`, where the loops of all launches are moments, in order; `shared` ones are another's
+    memory (a variable written in place)."""
 
     name: str
     place: str
@@ -232,7 +233,8 @@ def with_sizes(report: Report, bindings: Mapping[str, int]) -> Report:
     if report.arena_bytes is not None:
         arena_bytes, bound = report.arena_bytes, report.arena_lower_bound
     else:
-        _, arena_bytes, bound = plan_arena(arena, len(kernels))
+        moments = 1 + max((last for _, _, last in arena), default=0)
+        _, arena_bytes, bound = plan_arena(arena, moments)
     outside = sum(int(r.bytes) for r in memory if r.place != ARENA and not r.shared)
     return replace(
         report,

@@ -137,7 +137,9 @@ class Output:
 
 @dataclass(frozen=True)
 class Buffer:
-    """A block of the arena, alive from launch `first` to launch `last`, both inclusive.
+    """A block of the arena, alive from moment `first` to moment `last`, both inclusive.
+
+    A launch takes one moment or several: what a kernel needs at different times may overlap.
 
     With `alias_of` it shares the memory of another buffer of the list. Offsets are given for all
     buffers (multiples of 64) or for none (-1); then they are planned when sizes bind.
@@ -200,7 +202,7 @@ class Description:
     object: bytes
     symbol_count: int = 0
     value_count: int = 0
-    launches: int = 0
+    moments: int = 0
     feeds: Sequence[Feed] = ()
     value_binds: Sequence[ValueBind] = ()
     constants: Sequence[Constant] = ()
@@ -223,7 +225,7 @@ class Description:
             self.object,
             symbol_count=self.symbol_count,
             value_count=self.value_count,
-            launch_count=self.launches,
+            moment_count=self.moments,
             feeds=[(f.pointer, _numpy(f.dtype), f.dims, f.binds) for f in self.feeds],
             value_binds=[(b.symbol, b.feed, b.element) for b in self.value_binds],
             constants=[(c.pointer, c.value) for c in self.constants],
@@ -251,7 +253,7 @@ class Description:
         record = {
             "symbol_count": self.symbol_count,
             "value_count": self.value_count,
-            "launches": self.launches,
+            "moments": self.moments,
             "feeds": [asdict(feed) for feed in self.feeds],
             "value_binds": [asdict(bind) for bind in self.value_binds],
             "constants": [
@@ -319,7 +321,7 @@ class Description:
             object=code,
             symbol_count=record["symbol_count"],
             value_count=record["value_count"],
-            launches=record["launches"],
+            moments=record["moments"],
             feeds=_read(Feed, record["feeds"]),
             value_binds=_read(ValueBind, record["value_binds"]),
             constants=tuple(constants),

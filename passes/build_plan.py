@@ -12,7 +12,7 @@ variables swapped), is copied by a cluster of its own.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..ir.node import Node, Tensor
@@ -35,8 +35,8 @@ class _Launched:
     clusters: list[Cluster]
     kernel: Kernel | None
     keys: list[Hashable]  # of the kernel's buffers, in order
-    reads: set[Hashable] = field(default_factory=set)
-    writes: set[Hashable] = field(default_factory=set)
+    used: list[dict[Hashable, None]]  # what each of the clusters uses
+    writes: set[Hashable]
     call: int = -1
     note: str = ""
 
@@ -76,15 +76,27 @@ class _Planner(Outline):
                 written[cluster.copy[1]] = None
         builder = KernelBuilder(self.sites, self.storage_of, self.describe, written)
         lowering = Lowering(self.fusion, self.target)
+        used = []
+        writes: set[Hashable] = set()
+        sites = len(self.sites.sites)
         for cluster in clusters:
+            workspaces = len(builder.workspaces)
+            builder.reads.clear()
+            builder.writes.clear()
             lowering.cluster(builder, cluster)
+            writes |= builder.writes.keys()
+            mine = self.touched(cluster) | builder.reads | builder.writes
+            used.append(mine | dict.fromkeys(builder.workspaces[workspaces:]))
+        # A kernel that fails goes on to its end, and only then is the evidence looked at.
+        for site in self.sites.sites[sites:]:
+            used[-1] |= dict.fromkeys(site.buffers)
         keys: list[Hashable] = list(builder.buffers)
         buffers = [builder.buffers[key] for key in keys]
         for buffer in builder.workspaces:
             keys.append(buffer)
             buffers.append(buffer)
         kernel = Kernel(_kernel_name(clusters), tuple(buffers), tuple(builder.blocks[0]))
-        launched = _Launched(clusters, kernel, keys, set(builder.reads), set(builder.writes))
+        launched = _Launched(clusters, kernel, keys, used, writes)
         for cluster in clusters:
             cluster.fallible = cluster.fallible or builder.fallible
         return launched
@@ -95,12 +107,15 @@ class _Planner(Outline):
         outputs = tuple(t for t in node.outputs if t.dtype.kind != "token")
         self.calls.append((node, inputs, outputs))
         keys = list(dict.fromkeys((*inputs, *outputs)))
-        return _Launched([cluster], None, keys, set(inputs), set(outputs), call=len(self.calls) - 1)
+        used = [dict.fromkeys(keys)]
+        return _Launched([cluster], None, keys, used, set(outputs), len(self.calls) - 1)
 
     # -- assembly -----------------------------------------------------------------------------
 
     def _assemble(self, launches: list[_Launched]) -> Plan:
-        found = self.arrange([(launched.clusters, launched.keys) for launched in launches])
+        found = self.arrange(
+            [row for it in launches for row in zip(it.clusters, it.used, strict=True)]
+        )
         in_place = self.schedule.in_place
         self.ids = found.ids
         buffers = []
@@ -180,6 +195,7 @@ class _Planner(Outline):
             fallible,
             launched.call,
             launched.note,
+            len(launched.clusters),
         )
 
     def _reasons(self, launches: list[_Launched]) -> dict[str, str]:

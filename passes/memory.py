@@ -1,6 +1,9 @@
 """Where buffers live: lifetimes, reuse in place, and one arena.
 
-A buffer of the arena is alive from the launch that writes it to the last one that reads it.
+A buffer of the arena is alive from the moment it is written to the last one it is read. Every
+cluster is a moment: the loops of a kernel run one after the other, so what one of them no longer
+needs may be overwritten by the next, and code generation must not take the buffers of a kernel for
+disjoint.
 Elementwise loops may write their result over an input that dies with them (`memory.in_place`);
 such a chain of values is one buffer. Where all sizes are known, buffers get offsets here, by the
 best of a few greedy orders: each in the smallest gap between the buffers alive with it. Buffers
@@ -23,7 +26,7 @@ ALIGNMENT = 64
 
 @dataclass
 class Life:
-    """A buffer of the arena and the launches (inclusive) it must keep its contents between."""
+    """A buffer of the arena and the moments (inclusive) it must keep its contents between."""
 
     id: int
     bytes: Dim
@@ -50,8 +53,8 @@ def assign(lives: Sequence[Life]) -> Arena:
             return Arena()
         spans[life.id] = (life.first, life.last, aligned(life.bytes))
     placed = _place(spans)
-    launches = 1 + max((last for _, last, _ in spans.values()), default=-1)
-    changes = [0] * (launches + 1)
+    moments = 1 + max((last for _, last, _ in spans.values()), default=-1)
+    changes = [0] * (moments + 1)
     for first, last, size in spans.values():
         changes[first] += size
         changes[last + 1] -= size
@@ -83,10 +86,10 @@ def _place(spans: Mapping[int, tuple[int, int, int]]) -> dict[int, int]:
 def _place_in_order(spans, order) -> dict[int, int]:
     """Each block into the smallest gap that holds it, between the blocks alive with it."""
     placed: dict[int, int] = {}
-    at_launch: dict[int, list[int]] = {}
+    at_moment: dict[int, list[int]] = {}
     for head in order:
         first, last, size = spans[head]
-        rivals = {h for launch in range(first, last + 1) for h in at_launch.get(launch, ())}
+        rivals = {h for moment in range(first, last + 1) for h in at_moment.get(moment, ())}
         taken = sorted((placed[h], placed[h] + spans[h][2]) for h in rivals)
         offset, best, gap = 0, None, None
         for begin, end in taken:
@@ -95,8 +98,8 @@ def _place_in_order(spans, order) -> dict[int, int]:
                 best, gap = offset, room
             offset = max(offset, end)
         placed[head] = offset if best is None else best
-        for launch in range(first, last + 1):
-            at_launch.setdefault(launch, []).append(head)
+        for moment in range(first, last + 1):
+            at_moment.setdefault(moment, []).append(head)
     return placed
 
 
@@ -104,36 +107,35 @@ def _place_in_order(spans, order) -> dict[int, int]:
 
 
 def reuse(
-    launches: Sequence[tuple[Sequence[Cluster], Collection[Hashable]]],
+    clusters: Sequence[Cluster],
+    given: Collection[Hashable],
     first: Mapping[Hashable, int],
     last: Mapping[Hashable, int],
 ) -> dict[Tensor, Tensor]:
     """Which values are written over another one, through chains: value -> the first of its chain.
 
-    `launches` has for each its clusters and what does not live in the arena; `first` and `last`
-    are the launches that use a value.
+    `clusters` come in order; what is `given` does not live in the arena; `first` and `last` are the
+    numbers of the clusters that use a value.
     """
     result: dict[Tensor, Tensor] = {}
-    for number, (clusters, given) in enumerate(launches):
+    for number, cluster in enumerate(clusters):
         taken: set[Tensor] = set()
-        for position, cluster in enumerate(clusters):
-            for out in cluster.stored:
-                if out in given or first.get(out) != number:
-                    continue
-                for source in cluster.reads:
-                    if (
-                        source not in given
-                        and source not in taken
-                        and source.node.op.kind != LEAF
-                        and first.get(source, number) < number == last.get(source)
-                        and source.dtype is out.dtype
-                        and product(source.dims) == product(out.dims)
-                        and safe_in_place(cluster, out, source)
-                        and not any(source in later.reads for later in clusters[position + 1 :])
-                    ):
-                        taken.add(source)
-                        result[out] = result.get(source, source)
-                        break
+        for out in cluster.stored:
+            if out in given or first.get(out) != number:
+                continue
+            for source in cluster.reads:
+                if (
+                    source not in given
+                    and source not in taken
+                    and source.node.op.kind != LEAF
+                    and first.get(source, number) < number == last.get(source)
+                    and source.dtype is out.dtype
+                    and product(source.dims) == product(out.dims)
+                    and safe_in_place(cluster, out, source)
+                ):
+                    taken.add(source)
+                    result[out] = result.get(source, source)
+                    break
     return result
 
 

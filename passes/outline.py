@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..ir.node import Tensor
@@ -26,7 +26,7 @@ class Arrangement:
 
     stored: what is in memory, by key; those written over another one (`reuse`) are left out
     ids:    numbers of them; of a value written over another one that one's
-    first, last: launches that use them, the first and the last
+    first, last: moments at which they are used, the first and the last
     outside_bytes: what a run needs beside the arena and its feeds
     """
 
@@ -71,32 +71,34 @@ class Outline(Places):
             clusters, self.fusion.cluster_of, writes, updates, arena_bytes, self.disable
         )
 
-    def touched(self, clusters: Sequence[Cluster]) -> list[Hashable]:
-        """The keys of what a launch of these reads and writes, workspaces aside."""
-        found: dict[Hashable, None] = {}
-        for cluster in clusters:
-            for tensor in (*cluster.reads, *cluster.stored):
-                key = self.storage_of(tensor)
-                if key is not None:
-                    found[key] = None
-            if cluster.copy is not None:
-                found[cluster.copy[1]] = None
-        return list(found)
+    def clusters(self) -> list[Cluster]:
+        """All clusters in the order in which they run."""
+        return [cluster for launch in self.schedule.launches for cluster in launch]
 
-    def arrange(
-        self, launches: Sequence[tuple[Sequence[Cluster], Sequence[Hashable]]]
-    ) -> Arrangement:
-        """The memory of launches, each given by its clusters and the keys of what it uses."""
+    def footprint(self) -> Arrangement:
+        """The memory of all clusters but for their workspaces."""
+        return self.arrange([(each, self.touched(each)) for each in self.clusters()])
+
+    def touched(self, cluster: Cluster) -> dict[Hashable, None]:
+        """The keys of what a cluster reads and writes, workspaces aside."""
+        keys = map(self.storage_of, (*cluster.reads, *cluster.stored))
+        found = dict.fromkeys(key for key in keys if key is not None)
+        if cluster.copy is not None:
+            found[cluster.copy[1]] = None
+        return found
+
+    def arrange(self, moments: Sequence[tuple[Cluster, Iterable[Hashable]]]) -> Arrangement:
+        """The memory of clusters in order, each with the keys of what it uses."""
         first: dict[Hashable, int] = {}
         last: dict[Hashable, int] = {}
-        for number, (_, keys) in enumerate(launches):
+        for number, (_, keys) in enumerate(moments):
             for key in keys:
                 first.setdefault(key, number)
                 last[key] = number
         stored = {key: self.stored(key) for key in dict.fromkeys((*self.places, *first))}
         over = {}
         if "memory.in_place" not in self.disable:
-            over = reuse([(clusters, self.places) for clusters, _ in launches], first, last)
+            over = reuse([cluster for cluster, _ in moments], self.places, first, last)
         for key, source in over.items():
             last[source] = max(last[source], last[key])
         # Stable: arena buffers stay in order of first use.

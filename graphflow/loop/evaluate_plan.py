@@ -1,8 +1,8 @@
 """Runs a whole Plan with NumPy, by the kernel evaluator: the oracle of fusion, order and memory.
 
 With separate memory for every buffer, each launch may read only what an earlier one stored. With a
-shared arena the buffers lie where the Plan puts them and are overwritten with rubbish after their
-last launch, so that a lifetime that is too short gives a wrong answer.
+shared arena the buffers lie where the Plan puts them and are overwritten with rubbish after the
+last launch that needs them, so that a lifetime that is too short gives a wrong answer.
 """
 
 from __future__ import annotations
@@ -52,16 +52,17 @@ class _Arena:
         total = max((end for _, end in ranges.values()), default=0)
         return _Arena(np.full(total, _RUBBISH, np.uint8), ranges)
 
-    def spoil(self, launch: int, buffers: Sequence[PlanBuffer]) -> None:
-        """Overwrites the buffers whose last launch this was, except where others still live."""
+    def spoil(self, begin: int, end: int, buffers: Sequence[PlanBuffer]) -> None:
+        """Overwrites the buffers last used by a launch that took the moments from `begin` to
+        before `end`, except where others still live."""
         alive = np.zeros(self.bytes.size, bool)
         for buffer in buffers:
-            if buffer.first <= launch < buffer.last:
+            if buffer.first < end <= buffer.last:
                 alive[slice(*self.ranges[buffer.id])] = True
         for buffer in buffers:
-            if buffer.last == launch:
-                begin, end = self.ranges[buffer.id]
-                self.bytes[begin:end][~alive[begin:end]] = _RUBBISH
+            if begin <= buffer.last < end:
+                where = slice(*self.ranges[buffer.id])
+                self.bytes[where][~alive[where]] = _RUBBISH
 
 
 def run_plan(
@@ -121,13 +122,15 @@ def run_plan(
             values[buffer.id] = np.zeros(sizes(product(buffer.shape)), buffer.dtype.numpy)
             stored[buffer.id] = np.zeros(values[buffer.id].size, bool)
 
-    for number, launch in enumerate(plan.launches):
+    moment = 0
+    for launch in plan.launches:
         if launch.kernel is None:
             _host_call(plan, launch.call, buffers, values, stored, sizes)
         else:
             _launch(plan, launch, values, stored, sizes, vectorize, backward)
         if arena is not None:
-            arena.spoil(number, arena_buffers)
+            arena.spoil(moment, moment + launch.moments, arena_buffers)
+            moment += launch.moments
 
     def shaped(id_: int, shape) -> np.ndarray:
         defined = stored[id_]

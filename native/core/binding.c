@@ -56,8 +56,8 @@ static int32_t assign_offsets(const gf_executable *executable, gf_binding *bindi
     }
     if (status == GF_OK) {
         status = executable->planned
-                     ? gf_arena_measure(blocks, d->buffer_count, d->launch_count, &binding->size)
-                     : gf_arena_plan(blocks, d->buffer_count, d->launch_count, &binding->size);
+                     ? gf_arena_measure(blocks, d->buffer_count, d->moment_count, &binding->size)
+                     : gf_arena_plan(blocks, d->buffer_count, d->moment_count, &binding->size);
     }
     for (int32_t i = 0; i < d->buffer_count && status == GF_OK; i++) {
         binding->offsets[i] = blocks[executable->roots[i]].offset;

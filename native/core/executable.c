@@ -140,7 +140,7 @@ static int32_t check_buffers(const gf_description *d, const report *to)
         const gf_buffer_spec *buffer = &d->buffers[i];
         if (!pointer_exists(buffer->pointer) || !size_exists(d, buffer->bytes) ||
             buffer->alias_of < -1 || buffer->alias_of >= d->buffer_count || buffer->alias_of == i ||
-            buffer->first < 0 || buffer->last < buffer->first || buffer->last > d->launch_count ||
+            buffer->first < 0 || buffer->last < buffer->first || buffer->last > d->moment_count ||
             buffer->offset < -1 || buffer->offset % GF_ARENA_ALIGNMENT > 0 ||
             (buffer->offset < 0) != (d->buffers[0].offset < 0)) {
             return refuse(to, "buffer %d is not sound", i);
@@ -151,7 +151,7 @@ static int32_t check_buffers(const gf_description *d, const report *to)
 
 static int32_t check(const gf_description *d, const report *to)
 {
-    if (d->symbol_count < 0 || d->value_count < 0 || d->launch_count < 0) {
+    if (d->symbol_count < 0 || d->value_count < 0 || d->moment_count < 0) {
         return refuse(to, "a count is negative");
     }
     for (int32_t i = 0; i < d->feed_count; i++) {

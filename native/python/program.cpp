@@ -158,12 +158,12 @@ public:
         }
     }
 
-    void create(const py::bytes &object, int32_t symbols, int32_t values, int32_t launches, int64_t outside_bytes,
+    void create(const py::bytes &object, int32_t symbols, int32_t values, int32_t moments, int64_t outside_bytes,
                 int64_t budget)
     {
         gf_description description = {symbols,
                                       values,
-                                      launches,
+                                      moments,
                                       count(feeds_),
                                       count(value_binds_),
                                       count(constants_),
@@ -217,7 +217,7 @@ private:
 
 std::unique_ptr<Executable>
 make_executable(const py::bytes &object, int32_t symbol_count, int32_t value_count,
-                int32_t launch_count, const py::list &feeds, const py::list &value_binds,
+                int32_t moment_count, const py::list &feeds, const py::list &value_binds,
                 const py::list &constants, const py::list &states, const py::list &outputs,
                 const py::list &buffers, const py::list &checks, const py::list &calls,
                 const py::list &evidence, int64_t outside_bytes, int64_t budget, bool small)
@@ -232,7 +232,7 @@ make_executable(const py::bytes &object, int32_t symbol_count, int32_t value_cou
     reader.read_buffers(buffers);
     reader.read_checks(checks);
     reader.read_calls(calls);
-    reader.create(object, symbol_count, value_count, launch_count, outside_bytes, budget);
+    reader.create(object, symbol_count, value_count, moment_count, outside_bytes, budget);
     executable->symbol_count = symbol_count;
     for (const py::handle &operands : evidence) {
         executable->evidence.push_back(read_operands(operands));
@@ -389,7 +389,7 @@ void define_programs(PyObject *object)
     auto module = py::reinterpret_borrow<py::module_>(object);
     py::class_<Executable>(module, "Executable", py::custom_type_setup(collect_cycles<Executable>))
         .def(py::init(&make_executable), py::arg("object"), py::kw_only(), py::arg("symbol_count"),
-             py::arg("value_count"), py::arg("launch_count"), py::arg("feeds"),
+             py::arg("value_count"), py::arg("moment_count"), py::arg("feeds"),
              py::arg("value_binds"), py::arg("constants"), py::arg("states"), py::arg("outputs"),
              py::arg("buffers"), py::arg("checks"), py::arg("calls"), py::arg("evidence"),
              py::arg("outside_bytes"), py::arg("budget"), py::arg("small"))

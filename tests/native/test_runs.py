@@ -353,7 +353,7 @@ def test_arena_buffers_follow_the_sizes():
             step(body, sizes=SIZES, extra=ADD),
             symbol_count=2,
             value_count=4,
-            launches=3,
+            moments=3,
             feeds=[Feed(0, "float32", (~0,), (0,)), Feed(2, "float32", (~2,), (1,))],
             outputs=[Output("float32", (~0,), pointer=1)],
             buffers=[Buffer(3, ~1, 0, 1), Buffer(4, ~1, 1, 2), Buffer(5, ~1, 2, 2, alias_of=0)],
@@ -449,7 +449,7 @@ profiled:
   ret i32 0
 plain:
   ret i32 0"""
-    session = Session(Description(step(body), launches=2))
+    session = Session(Description(step(body), moments=2))
     session.run(None)
     assert not session.profiles
     session.run(None, options="o", run_metadata="m")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plans import check
+from plans import check, plan_of
 
 import graphflow as tf
 from graphflow.passes.memory import ALIGNMENT, Life, aligned, assign
@@ -55,6 +55,26 @@ def test_a_chain_of_elementwise_work_is_one_buffer(rows):
     if rows:
         assert kept.arena_bytes == kept.arena_lower_bound == 512 * 8 * 4
         assert apart.arena_bytes == 2 * 512 * 8 * 4
+
+
+def test_values_of_one_launch_share_memory_when_one_dies_before_the_other():
+    x = tf.placeholder(tf.float32, [64])
+    y = x
+    for _ in range(6):
+        y = tf.reverse(tf.cumsum(y), [0]) * 0.1
+    plan = check([tf.cumsum(y)], {x: np.linspace(0, 1, 64, dtype=np.float32)})
+    assert len(plan.launches) == 1
+    assert plan.arena_bytes == plan.arena_lower_bound == 2 * 64 * 4
+
+
+def test_relu_keeps_only_its_result():
+    x = h = tf.placeholder(tf.float32, [256, 32])
+    for seed in range(5):
+        values = np.random.default_rng(seed).standard_normal((32, 32)).astype(np.float32)
+        h = tf.nn.relu(tf.matmul(h, tf.Variable(values)) + tf.Variable(np.zeros(32, np.float32)))
+    train = tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_mean(h * h))
+    _, plan = plan_of([train], [x])
+    assert plan.arena_bytes < 7 * 256 * 32 * 4
 
 
 def test_a_value_read_in_another_order_is_not_overwritten():

@@ -77,7 +77,7 @@ typedef struct gf_buffer_spec {
     int32_t pointer;
     int32_t alias_of; /* shares the memory of that earlier or later buffer; -1: has its own */
     gf_size bytes;
-    int32_t first, last; /* launches between which it is alive, inclusive */
+    int32_t first, last; /* moments between which it is alive, inclusive */
     int64_t offset;      /* -1: to be planned when sizes bind; all or none have one */
 } gf_buffer_spec;
 
@@ -90,7 +90,7 @@ typedef struct gf_check_spec {
 #define GF_OVER_BUDGET (-2)
 
 typedef struct gf_description {
-    int32_t symbol_count, value_count, launch_count;
+    int32_t symbol_count, value_count, moment_count;
     int32_t feed_count, value_bind_count, constant_count, state_count, output_count, buffer_count,
         check_count;
     const gf_feed_spec *feeds;
