@@ -27,6 +27,7 @@ from .ir.graph import Graph
 from .ir.node import Node, Tensor
 from .ir.program import Origin, Program
 from .ir.types import TensorType
+from .ir.verify import verify as verify_program
 from .knobs import Knobs
 from .passes.functionalize import cut
 from .passes.pipeline import PassOptions, run_graph_passes
@@ -41,16 +42,22 @@ _dumps = itertools.count()
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """What decides the code besides the program and the target."""
+    """What decides the code besides the program and the target.
+
+    memory_budget: bytes that a run may need at its peak, where sizes are known; values are computed
+        again to keep to it
+    """
 
     check_numerics: bool = False
     disable: frozenset[str] = frozenset()
     verify: bool = False
+    memory_budget: int | None = None
 
     def as_settings(self) -> dict[str, str]:
         return {
             "check_numerics": str(self.check_numerics),
             "disable": ",".join(sorted(self.disable)),
+            "memory_budget": str(self.memory_budget),
         }
 
 
@@ -72,13 +79,25 @@ class Step:
     plan: Plan | None = field(default=None, repr=False)
 
     def largest_buffers(self, shapes: Sequence[Sequence[int]]) -> list[tuple[str, int]]:
-        """Names and bytes of what a run on feeds of these shapes has in memory, largest first."""
+        """Names and bytes of what a run on feeds of these shapes has in memory when it has most,
+        largest first."""
         sizes: dict[str, int] = {}
         for type_, shape in zip(self.program.bound_types(), shapes, strict=True):
             for dim, size in zip(type_.shape or (), shape, strict=True):
                 sizes.setdefault(str(dim), size)
-        rows = with_sizes(self.report, sizes).memory
-        return sorted(((row.name, int(row.bytes)) for row in rows), key=lambda row: -row[1])
+        rows = [row for row in with_sizes(self.report, sizes).memory if not row.shared]
+        alive = [0] * (1 + max((row.last for row in rows), default=0))
+        for row in rows:
+            if row.place == ARENA:
+                for moment in range(row.first, row.last + 1):
+                    alive[moment] += int(row.bytes)
+        peak = alive.index(max(alive))
+        found = [
+            (row.name, int(row.bytes))
+            for row in rows
+            if row.place != ARENA or row.first <= peak <= row.last
+        ]
+        return sorted(found, key=lambda row: -row[1])
 
     def load(self, slot: Callable[[Any], int], budget: int) -> Any:
         """Maps the code; `slot` numbers the variables of the session that will run it, `budget` is
@@ -190,6 +209,10 @@ def _compile(
     stages["graph passes"] = time.perf_counter() - start
     with _timed(stages, "plan"):
         plan = build_plan(optimised, target, pass_options)
+    if options.memory_budget is not None and "rematerialize" not in disable:
+        with _timed(stages, "rematerialize"):
+            optimised, plan = _within(optimised, plan, options.memory_budget, target, pass_options)
+    with _timed(stages, "plan"):
         plan = _with_checks(plan, program)
         if pass_options.verify:
             from .loop.verify import verify
@@ -218,6 +241,19 @@ def _compile(
         }
         cache.store(key, header, [description.to_bytes()])
     return Step(description, parts.variables, parts.origins, program, report, plan)
+
+
+def _within(program: Program, plan: Plan, budget: int, target: Any, options: PassOptions):
+    """The program and its plan, or smaller ones where they exceed the budget."""
+    from .passes.rematerialize import rematerialize
+
+    start = time.perf_counter()
+    after, smaller = rematerialize(program, plan, budget, target, options)
+    if options.observe is not None:
+        options.observe("rematerialize", program, after, time.perf_counter() - start)
+    if options.verify and after is not program:
+        verify_program(after, "rematerialize")
+    return after, smaller
 
 
 @dataclass(frozen=True)

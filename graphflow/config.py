@@ -17,8 +17,10 @@ class ConfigProto:
         None draws one from the operating system when the session is made.
     check_numerics: every float result of every operation is checked for NaN and infinity, inside
         the fused kernels; the first one found stops the run and names the operation and its line.
-    memory_budget: bytes a step may use at its peak (`peak_bytes`), else the run is refused before
-        it starts; None for no limit.
+    memory_budget: bytes a step may use at its peak (`peak_bytes`); None for no limit. Values are
+        computed again instead of being kept where that is needed to keep to it. A run that would
+        still need more is refused before it starts. Where sizes are unknown, that is decided for
+        those of a run: one that exceeds the budget is compiled once more for its own sizes.
     output_pool_bytes: how much memory of released fetched arrays is kept warm for reuse.
     disable: names of passes and rewrite rules to leave out.
     cache: False keeps this session away from the compile cache on disk.

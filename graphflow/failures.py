@@ -156,8 +156,8 @@ def uninitialized(names_and_lines: Sequence[tuple[str, Any]]) -> FailedPrecondit
 def over_budget(needed: int, budget: int, largest: Sequence[tuple[str, int]]) -> GraphError:
     rows = "".join(f"\n  {size:,} B  {name}" for name, size in largest[:8])
     return errors.ResourceExhaustedError(
-        f"a run needs {needed:,} B at its peak, more than memory_budget={budget:,} B allows; "
-        f"largest values:{rows}"
+        f"a run needs {needed:,} B at its peak, more than memory_budget={budget:,} B allows, even "
+        f"where values are computed again instead of being kept; its largest values:{rows}"
     )
 
 

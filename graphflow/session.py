@@ -87,7 +87,9 @@ class Session(BaseSession, runtime.Session):
         threads = self.config.intra_op_parallelism_threads or self._knobs.threads
         super().__init__(runtime.ThreadPool(threads), self.config.output_pool_bytes)
         self._options = CompileOptions(
-            check_numerics=self.config.check_numerics, disable=frozenset(self.config.disable)
+            check_numerics=self.config.check_numerics,
+            disable=frozenset(self.config.disable),
+            memory_budget=self.config.memory_budget,
         )
         self._slots: dict[VariableHandle, int] = {}
         self._handles: list[VariableHandle] = []
@@ -156,8 +158,9 @@ class Session(BaseSession, runtime.Session):
     def measured_bytes(self, fetches: Any, feed_dict: Mapping[Any, Any]) -> int:
         """Runs once and returns the most memory that it had in use at any time: outputs, arena,
         constants and the variables it uses. What `explain(...).peak_bytes` says before."""
-        info = self._prepare(fetches, tuple(feed_dict), feed_dict)
-        step = info.info.step
+        call = self._prepare(fetches, tuple(feed_dict), feed_dict)
+        call = self._within_budget(call, [np.shape(value) for value in feed_dict.values()])
+        step = call.info.step
         used = {self.slot(variable) for variable in step.variables}
         values = [self.state_get(slot) for slot in range(len(self._handles)) if slot not in used]
         others = sum(value.nbytes for value in values if value is not None)
@@ -173,7 +176,7 @@ class Session(BaseSession, runtime.Session):
         )
         del kept
         peak = self.counters()["peak_bytes"] - others
-        return peak + info.executable.inspect()["arena_bytes"] + outside
+        return peak + call.executable.inspect()["arena_bytes"] + outside
 
     def prepared(
         self, fetches: Any, feed_keys: Sequence[Any] | None = None, feed_dict: Any = None
@@ -189,14 +192,31 @@ class Session(BaseSession, runtime.Session):
 
     def explain(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Report:
         """See graphflow.explain."""
-        keys = None if feed_dict is None else tuple(feed_dict)
-        info = self.prepared(fetches, keys, feed_dict)
-        report = info.step.report
         if feed_dict is None:
-            return report
+            return self.prepared(fetches).step.report
         shapes = [np.shape(value) for value in feed_dict.values()]
+        call = self._prepare(fetches, tuple(feed_dict), feed_dict)
+        return self._sized_report(self._within_budget(call, shapes).info, shapes)
+
+    def _sized_report(self, info: Prepared, shapes: Sequence[Sequence[int]]) -> Report:
         sizes = actual_sizes(info.step.program.bound_types(), shapes)
-        return with_sizes(report, {s.name: value for s, value in sizes.items()})
+        return with_sizes(info.step.report, {s.name: value for s, value in sizes.items()})
+
+    def _within_budget(self, call: Any, shapes: Sequence[Sequence[int]]) -> Any:
+        """The call itself, or the one for just these sizes if it exceeds the memory budget."""
+        budget = self.config.memory_budget
+        if budget is None or (self._sized_report(call.info, shapes).peak_bytes or 0) <= budget:
+            return call
+        return self._call_of_sizes(call.info, shapes) or call
+
+    def _call_of_sizes(self, info: Prepared, shapes: Sequence[Sequence[int]]) -> Any:
+        """The Call compiled under the memory budget for these sizes; None if `info` is for no
+        others."""
+        sizes = actual_sizes(info.step.program.bound_types(), shapes)
+        if not sizes:
+            return None
+        with self._preparing:
+            return self._make_call(info.fetches, info.feeds, info.types, {**info.bindings, **sizes})
 
     # -- hooks of the native module -----------------------------------------------------------
 
@@ -278,7 +298,10 @@ class Session(BaseSession, runtime.Session):
         """Raises, or returns the Call of a variant in which a size that is 1 broadcasts."""
         info: Prepared = call.info
         if check == runtime.OVER_BUDGET:
-            raise failures.over_budget(a, b, info.step.largest_buffers(shapes))
+            smaller = self._call_of_sizes(info, shapes)
+            if smaller is None:
+                raise failures.over_budget(a, b, info.step.largest_buffers(shapes))
+            return smaller
         if check < 0:
             raise ResourceExhaustedError("a size of this run is negative or too large to allocate")
         constraint, origins = info.step.program.constraints[check]

@@ -61,7 +61,7 @@ def names() -> tuple[str, ...]:
     `inline_calls` cannot: nothing else knows how to run a call.
     """
     passes = dict.fromkeys(name for name, _ in GRAPH_PASSES if name not in _NEEDED)
-    return (*passes, "fuse", *rule_names())
+    return (*passes, "fuse", "rematerialize", *rule_names())
 
 
 def rule_names() -> tuple[str, ...]:
