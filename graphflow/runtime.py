@@ -223,9 +223,9 @@ class Description:
         """Maps the code. ValueError when the object or a row is not sound."""
         return _native.Executable(
             self.object,
-            self.symbol_count,
-            self.value_count,
-            self.moments,
+            symbol_count=self.symbol_count,
+            value_count=self.value_count,
+            launch_count=self.moments,
             feeds=[(f.pointer, _numpy(f.dtype), f.dims, f.binds) for f in self.feeds],
             value_binds=[(b.symbol, b.feed, b.element) for b in self.value_binds],
             constants=[(c.pointer, c.value) for c in self.constants],

@@ -389,7 +389,7 @@ void define_programs(PyObject *object)
     auto module = py::reinterpret_borrow<py::module_>(object);
     py::class_<Executable>(module, "Executable", py::custom_type_setup(collect_cycles<Executable>))
         .def(py::init(&make_executable), py::arg("object"), py::kw_only(), py::arg("symbol_count"),
-             py::arg("value_count"), py::arg("moment_count"), py::arg("feeds"),
+             py::arg("value_count"), py::arg("launch_count"), py::arg("feeds"),
              py::arg("value_binds"), py::arg("constants"), py::arg("states"), py::arg("outputs"),
              py::arg("buffers"), py::arg("checks"), py::arg("calls"), py::arg("evidence"),
              py::arg("outside_bytes"), py::arg("budget"), py::arg("small"))
