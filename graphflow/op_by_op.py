@@ -229,9 +229,8 @@ class _Kernels(runtime.Session):
         key = (node.op, node.attrs, types, node.regions)
         known = self._known.get(key)
         if known is None:
-            step = compile_program(
-                _alone(node), self._options, self._knobs, self.stats, self._use_disk
-            )
+            program = _alone(node, origins)
+            step = compile_program(program, self._options, self._knobs, self.stats, self._use_disk)
             self.compilations += 1
             known = self._known[key] = (step, step.load(_no_variables, 0))
         self._calling = (*known, origins)
@@ -266,10 +265,10 @@ def _no_variables(variable: Any) -> int:
     raise AssertionError(f"an operation alone has no variable {variable}")
 
 
-def _alone(node: Node) -> Program:
+def _alone(node: Node, origins: tuple[Origin, ...]) -> Program:
     """The program of one operation: its inputs are fed, its results fetched."""
     interner = Interner()
-    with interner.for_origin(()):
+    with interner.for_origin(origins):
         feeds = tuple(
             find("feed")(index=index, type=tensor.tensor_type)
             for index, tensor in enumerate(node.inputs)

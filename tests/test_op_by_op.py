@@ -169,6 +169,14 @@ def test_kernels_are_cached_on_disk(tmp_path, monkeypatch):
             assert session.counters()["cache_hits"] == hits
 
 
+def test_programs_of_one_operation_are_sound(monkeypatch):
+    monkeypatch.setenv("GRAPHFLOW_VERIFY", "1")
+    x = tf.placeholder(tf.float32, [2, 3])
+    y = tf.gather(tf.reshape(tf.nn.softmax(x), [3, 2]), [2, 0])
+    with tf.Session(config=tf.ConfigProto(cache=False), backend="op-by-op") as session:
+        np.testing.assert_allclose(session.run(y, {x: np.zeros((2, 3))}), np.full((2, 2), 1 / 3))
+
+
 def test_unknown_back_ends_are_refused():
     with pytest.raises(ValueError, match="'compiled', 'op-by-op' or 'reference', got 'eager'"):
         tf.Session(backend="eager")
