@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
+BUILD_NEEDS := "setuptools>=77" wheel "pybind11>=2.13" "numpy>=2.0" "llvmlite>=0.50,<0.51" "networkx>=3"
 NATIVE := $(wildcard native/*/*.c native/*/*.h native/*/*.cpp native/*/*.hpp native/include/graphflow/*.h)
 
 .PHONY: setup demo test test-slow lint format bench clean
@@ -12,7 +14,7 @@ setup: $(VENV)/.built
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet "setuptools>=77" wheel "pybind11>=2.13" "numpy>=2.0" "llvmlite>=0.50,<0.51" "networkx>=3"
+	$(BIN)/pip install --quiet $(BUILD_NEEDS)
 	touch $@
 
 $(VENV)/.built: $(VENV)/.installed setup.py $(NATIVE)
@@ -40,9 +42,21 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# make bench NAME=dispatch runs one benchmark; without a name, all of them.
-bench: setup
-	$(BIN)/python -m benchmarks $(NAME)
+# make bench runs every workload on every system that can be installed, in an environment of its
+# own; NAME and SYSTEMS restrict it, BENCH_ARGS=--quick only tries it. See benchmarks/README.md.
+bench: $(BENCH)/.built
+	$(BENCH)/bin/python -m benchmarks $(NAME) $(if $(SYSTEMS),--systems $(SYSTEMS)) $(BENCH_ARGS)
+
+$(BENCH)/.installed: benchmarks/requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --upgrade pip
+	$(BENCH)/bin/pip install --quiet $(BUILD_NEEDS)
+	$(BENCH)/bin/python benchmarks/install.py
+	touch $@
+
+$(BENCH)/.built: $(BENCH)/.installed setup.py $(NATIVE)
+	$(BENCH)/bin/pip install --quiet --no-build-isolation --editable .
+	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info graphflow/*.so
+	rm -rf $(VENV) $(BENCH) build dist *.egg-info graphflow/*.so

@@ -1,5 +1,7 @@
-"""Benchmarks: each module prints its figures beside the peers that are installed.
+"""Benchmarks: workloads on graphflow and on the systems people would use instead.
 
-make bench NAME=dispatch        one of them
-make bench                      all of them
+make bench                                   everything; the report goes to benchmarks/results/
+make bench NAME=resnet18 SYSTEMS=torch,jax   some of it
+
+See README.md in this folder.
 """

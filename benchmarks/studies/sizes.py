@@ -6,11 +6,11 @@ import numpy as np
 
 import graphflow as tf
 
-from . import harness, models
+from . import models, timing
 
 
 def main() -> None:
-    harness.heading("sizes: the MLP train step at 1,000 batch sizes")
+    timing.heading("sizes: the MLP train step at 1,000 batch sizes")
     rng = np.random.default_rng(1)
     with tf.Graph().as_default():
         session, train, loss, feeds = models.mlp()
@@ -23,7 +23,7 @@ def main() -> None:
         for batch in rng.permutation(np.arange(2, 1002)):
             session.run(fetches, {x: images[:batch], y: labels[:batch]})
         compiled = session.counters()["compilations"] - before
-    harness.verdict("compilations over 1,000 batch sizes", compiled, 0)
+    timing.verdict("compilations over 1,000 batch sizes", compiled, 0)
 
     ratios = []
     for batch in sorted(rng.choice(np.arange(2, 513), 20, replace=False)):
@@ -31,7 +31,7 @@ def main() -> None:
             fixed, fixed_train, fixed_loss, fixed_feeds = models.mlp(batch=int(batch), static=True)
             data = list(fixed_feeds.values())
             open_feeds = {x: data[0], y: data[1]}
-            times = harness.interleaved(
+            times = timing.interleaved(
                 {
                     "symbolic": lambda f=open_feeds: session.run(fetches, f),
                     "static": lambda s=fixed, t=[fixed_train, fixed_loss], f=fixed_feeds: s.run(
@@ -41,8 +41,8 @@ def main() -> None:
                 rounds=7,
                 budget=0.03,
             )
-            ratios.append(harness.median(times["symbolic"]) / harness.median(times["static"]))
+            ratios.append(timing.median(times["symbolic"]) / timing.median(times["static"]))
             print(f"batch {batch:4}: symbolic over static {ratios[-1]:.3f}")
             fixed.close()
-    harness.verdict("median ratio", harness.median(ratios), 1.10)
-    harness.verdict("largest ratio", max(ratios), 1.25)
+    timing.verdict("median ratio", timing.median(ratios), 1.10)
+    timing.verdict("largest ratio", max(ratios), 1.25)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 
-from . import harness
+from . import timing
 
 IMPORT = """
 import json, time
@@ -18,7 +18,7 @@ import json, sys, time
 start = time.perf_counter()
 import graphflow as tf
 imported = time.perf_counter()
-from benchmarks import models
+from benchmarks.studies import models
 session, train, loss, feeds = models.mlp()
 declared = time.perf_counter()
 session.run([train, loss], feeds)
@@ -30,7 +30,7 @@ print(json.dumps({"import": imported - start, "first": ran - declared,
 
 JAX_FIRST = """
 import json, time
-from benchmarks import steps
+from benchmarks.studies import steps
 call = steps.jax_step("MLP")
 start = time.perf_counter()
 call()
@@ -56,28 +56,28 @@ print(json.dumps({{"define": defined - start, "compile": time.perf_counter() - d
 
 
 def main() -> None:
-    harness.heading("compile time: MLP 784-512-256-10 train step with momentum")
-    imports = [harness.in_fresh_process(IMPORT)["import"] for _ in range(7)]
-    harness.verdict("import graphflow, median", harness.median(imports), 0.25, " s")
+    timing.heading("compile time: MLP 784-512-256-10 train step with momentum")
+    imports = [timing.in_fresh_process(IMPORT)["import"] for _ in range(7)]
+    timing.verdict("import graphflow, median", timing.median(imports), 0.25, " s")
     with tempfile.TemporaryDirectory() as directory:
         cold, warm = [], []
         for round_ in range(5):
             environment = {"GRAPHFLOW_CACHE": f"{directory}/{round_}"}
-            first = harness.in_fresh_process(FIRST, environment)
-            again = harness.in_fresh_process(FIRST, environment)
+            first = timing.in_fresh_process(FIRST, environment)
+            again = timing.in_fresh_process(FIRST, environment)
             cold.append(first["first"])
             warm.append(again["first"])
             if again["llvm"]:
                 print("the warm start loaded LLVM")
-    harness.verdict("first run, cold cache, median", harness.median(cold), 0.3, " s")
-    harness.verdict("first run, warm cache, median", harness.median(warm), 0.05, " s")
-    if harness.installed("jax"):
-        peers = [harness.in_fresh_process(JAX_FIRST)["first"] for _ in range(5)]
-        print(f"jax.jit first call, median: {harness.median(peers):.3f} s")
+    timing.verdict("first run, cold cache, median", timing.median(cold), 0.3, " s")
+    timing.verdict("first run, warm cache, median", timing.median(warm), 0.05, " s")
+    if timing.installed("jax"):
+        peers = [timing.in_fresh_process(JAX_FIRST)["first"] for _ in range(5)]
+        print(f"jax.jit first call, median: {timing.median(peers):.3f} s")
     print("\nnodes    define s    compile s    ms a node")
     points = []
     for nodes in (100, 300, 1000, 3000, 10000):
-        figures = harness.in_fresh_process(CHAIN.format(nodes=nodes), {"GRAPHFLOW_CACHE": "off"})
+        figures = timing.in_fresh_process(CHAIN.format(nodes=nodes), {"GRAPHFLOW_CACHE": "off"})
         points.append((nodes, figures["compile"]))
         each = figures["compile"] / nodes * 1e3
         print(f"{nodes:6} {figures['define']:10.3f} {figures['compile']:12.3f} {each:12.4f}")
@@ -86,7 +86,7 @@ def main() -> None:
 
 def plot(points: list[tuple[int, float]]) -> None:
     """Draws compile time over graph size into benchmarks/results/, where matplotlib is there."""
-    if not harness.installed("matplotlib"):
+    if not timing.installed("matplotlib"):
         return
     import matplotlib
 
@@ -104,6 +104,6 @@ def plot(points: list[tuple[int, float]]) -> None:
     axes.set(xlabel="operations in the graph", ylabel="compile time, seconds")
     axes.legend()
     figure.tight_layout()
-    results = harness.ROOT / "benchmarks" / "results"
+    results = timing.ROOT / "benchmarks" / "results"
     results.mkdir(exist_ok=True)
     figure.savefig(results / "compile_time.png", dpi=120)

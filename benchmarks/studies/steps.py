@@ -6,7 +6,7 @@ import numpy as np
 
 import graphflow as tf
 
-from . import harness, models
+from . import models, timing
 
 MODELS = {"XOR": (models.xor, None), "FizzBuzz": (models.fizzbuzz, 8), "MLP": (models.mlp, 14)}
 
@@ -59,18 +59,18 @@ def jax_step(name: str):
 
 def main() -> None:
     for name, (build, limit) in MODELS.items():
-        harness.heading(f"train step: {name}")
+        timing.heading(f"train step: {name}")
         with tf.Graph().as_default():
             session, train, loss, feeds = build()
             fetches = [train, loss]
             functions = {"graphflow": lambda s=session, f=fetches, d=feeds: s.run(f, feed_dict=d)}
-            if harness.installed("jax"):
+            if timing.installed("jax"):
                 functions["jax.jit"] = jax_step(name)
-            times = harness.interleaved(functions, budget=0.1)
+            times = timing.interleaved(functions, budget=0.1)
             for system, values in times.items():
-                print(f"{system:12} {harness.microseconds(values)}")
+                print(f"{system:12} {timing.microseconds(values)}")
             if "jax.jit" in times:
-                ratio = harness.median(times["jax.jit"]) / harness.median(times["graphflow"])
+                ratio = timing.median(times["jax.jit"]) / timing.median(times["graphflow"])
                 print(f"jax.jit takes {ratio:.2f} times as long")
             before = session.counters()
             session.run(fetches, feed_dict=feeds)
@@ -80,5 +80,5 @@ def main() -> None:
             report = tf.explain(fetches, session=session)
             print(f"launches: {report.launches}")
             if limit is not None:
-                harness.verdict("launches", report.launches, limit)
+                timing.verdict("launches", report.launches, limit)
             session.close()

@@ -6,11 +6,11 @@ import numpy as np
 
 import graphflow as tf
 
-from . import harness
+from . import timing
 
 
 def main() -> None:
-    harness.heading("dispatch: y = x + 1 on 4 floats, NumPy in and out")
+    timing.heading("dispatch: y = x + 1 on 4 floats, NumPy in and out")
     a = np.arange(4, dtype=np.float32)
     with tf.Graph().as_default():
         x = tf.placeholder(tf.float32, [4])
@@ -31,21 +31,21 @@ def main() -> None:
             "session.run, 10 feeds": lambda: session.run(total, feed_dict=ten),
             "numpy": lambda: a + 1,
         }
-        if harness.installed("jax"):
+        if timing.installed("jax"):
             import jax
 
             jitted = jax.jit(lambda v: v + 1)
             functions["jax.jit, NumPy out"] = lambda: np.asarray(jitted(a))
             functions["jax.jit, not fetched"] = lambda: jitted(a)
-        times = harness.interleaved(functions)
+        times = timing.interleaved(functions)
     for name, values in times.items():
-        print(f"{name:26} {harness.microseconds(values)}")
-    run = harness.median(times["session.run, fresh dict"]) * 1e6
-    harness.verdict("session.run", run, 2.0, " µs")
-    harness.verdict("make_callable", harness.median(times["make_callable"]) * 1e6, 1.0, " µs")
-    further = harness.median(times["session.run, 10 feeds"])
-    further = (further - harness.median(times["session.run, 2 feeds"])) / 8 * 1e6
-    harness.verdict("each further feed", further, 0.1, " µs")
+        print(f"{name:26} {timing.microseconds(values)}")
+    run = timing.median(times["session.run, fresh dict"]) * 1e6
+    timing.verdict("session.run", run, 2.0, " µs")
+    timing.verdict("make_callable", timing.median(times["make_callable"]) * 1e6, 1.0, " µs")
+    further = timing.median(times["session.run, 10 feeds"])
+    further = (further - timing.median(times["session.run, 2 feeds"])) / 8 * 1e6
+    timing.verdict("each further feed", further, 0.1, " µs")
     if "jax.jit, NumPy out" in times:
-        ratio = run / 1e6 / harness.median(times["jax.jit, NumPy out"])
-        harness.verdict("session.run over jax.jit", ratio, 0.6)
+        ratio = run / 1e6 / timing.median(times["jax.jit, NumPy out"])
+        timing.verdict("session.run over jax.jit", ratio, 0.6)

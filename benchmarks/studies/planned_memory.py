@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import graphflow as tf
 
-from . import harness, models
+from . import models, timing
 
 
 def main() -> None:
-    harness.heading("memory: arena over its lower bound, planned peak against used")
+    timing.heading("memory: arena over its lower bound, planned peak against used")
     for name, build in {"XOR": models.xor, "FizzBuzz": models.fizzbuzz, "MLP": models.mlp}.items():
         with tf.Graph().as_default():
             session, train, loss, feeds = build()
@@ -19,5 +19,5 @@ def main() -> None:
                 f"{name}: arena {report.arena_bytes} B, lower bound {report.arena_lower_bound} B, "
                 f"planned peak {report.peak_bytes} B, used {used} B"
             )
-            harness.verdict("arena over its lower bound", report.arena_bytes / bound, 1.1)
+            timing.verdict("arena over its lower bound", report.arena_bytes / bound, 1.1)
             session.close()

@@ -1,0 +1,1 @@
+"""Figures of the compiler by itself: each module prints what it measures, beside what is wanted."""
