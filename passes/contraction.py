@@ -30,7 +30,8 @@ from .contraction_spec import (
     assumed,
     count_of,
 )
-from .contraction_tile import LATENCY, Tiling, build_tile, product_cycles, tiling
+from .contraction_tile import build_tile
+from .contraction_tiling import LATENCY, Tiling, product_cycles, tiling
 
 __all__ = ["Contraction", "ContractionSpec", "Operand", "Strided", "Target", "contraction_nest"]
 

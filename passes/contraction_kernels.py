@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from ..dtypes import DType
+from ..dtypes import DType, int64
 from ..loop import nodes as loop
 from ..loop.nodes import Buffer, Const, Expr, Kernel, Local, Stmt, Var
 from .contraction_spec import minimum, zero
@@ -29,16 +29,22 @@ def _starts(name: str, count: int, present: Expr, step: Expr) -> tuple[list[Stmt
 
 
 @cache
-def outer_kernel(dtype: DType, rows: int, columns: int) -> Kernel:
+def outer_kernel(
+    dtype: DType, rows: int, columns: int, runs: bool = False, listed: bool = False
+) -> Kernel:
     """c = or += a[rows, depth] * b[depth, columns], c in registers: a sum of outer products.
 
     Element (r, p) of a is at r * a_row + p * a_step, (p, v) of b at p * b_step + v; c is dense.
     `fresh` nonzero: c is overwritten. Each element is summed in the order of p.
+    With `runs`, all this `count_runs` times, a further on by `a_run` each time, b going on.
+    With `listed`, row r starts at starts[r], for all rows, and `a_row` and `count` are not used.
     """
     a, b = Buffer("a", dtype, 0), Buffer("b", dtype, 0)
     c = Buffer("c", dtype, rows * columns, "inout")
-    depth, a_row, a_step, b_step, count, fresh = (
-        Var(name) for name in ("depth", "a_row", "a_step", "b_step", "count", "fresh")
+    starts = Buffer("starts", int64, rows)
+    depth, a_row, a_step, b_step, count, fresh, count_runs, a_run = (
+        Var(name)
+        for name in ("depth", "a_row", "a_step", "b_step", "count", "fresh", "runs", "a_run")
     )
     sums = Local("sums", dtype, (rows, columns))
     line = Local("line", dtype, (columns,))
@@ -53,28 +59,57 @@ def outer_kernel(dtype: DType, rows: int, columns: int) -> Kernel:
             for r in range(rows)
         ]
 
-    lets, starts = _starts("row", rows, count, a_row)
+    if listed:
+        lets, begins = [], [Var(f"row{r}") for r in range(rows)]
+        lets = [loop.Let(v, loop.Load(starts, Const(r))) for r, v in enumerate(begins)]
+    else:
+        lets, begins = _starts("row", rows, count, a_row)
     begin = loop.If(
         loop.apply("ne", fresh, loop.ZERO),
         tuple(all_rows(lambda at: loop.Store(sums, at, zero(dtype)))),
         tuple(all_rows(lambda at: loop.Store(sums, at, loop.Load(c, at)))),
     )
-    p = Var("p")
-    fetch = across(lambda v: loop.Store(line, v, loop.Load(b, loop.add(loop.mul(p, b_step), v))))
-    step: list[Stmt] = [line, fetch]
-    for r, start in enumerate(starts):
-        x = Var(f"x{r}", dtype)
-        step.append(loop.Let(x, loop.Load(a, loop.add(start, loop.mul(p, a_step)))))
 
-        def add(v: Expr, r: int = r, x: Var = x) -> Stmt:
-            value = loop.apply("mul", x, loop.Load(line, v))
-            return loop.Accumulate(sums, loop.add(Const(r * columns), v), "add", value)
+    def multiply(places: list[Var], first: Expr) -> Stmt:
+        """The sum over one run: rows of a at `places`, b from `first`."""
+        p = Var("p")
+        step: list[Stmt] = [line]
+        step.append(
+            across(
+                lambda v: loop.Store(
+                    line, v, loop.Load(b, loop.add(loop.add(first, loop.mul(p, b_step)), v))
+                )
+            )
+        )
+        for r, place in enumerate(places):
+            x = Var(f"x{r}", dtype)
+            step.append(loop.Let(x, loop.Load(a, loop.add(place, loop.mul(p, a_step)))))
 
-        step.append(across(add))
-    body = [sums, *lets, begin, loop.For(p, depth, loop.SERIAL, tuple(step))]
+            def add(v: Expr, r: int = r, x: Var = x) -> Stmt:
+                value = loop.apply("mul", x, loop.Load(line, v))
+                return loop.Accumulate(sums, loop.add(Const(r * columns), v), "add", value)
+
+            step.append(across(add))
+        return loop.For(p, depth, loop.SERIAL, tuple(step))
+
+    body: list[Stmt] = [sums, *lets, begin]
+    if runs:
+        t, first = Var("t"), Var("first")
+        further, places = Var("further"), [Var(f"at{r}") for r in range(rows)]
+        run: list[Stmt] = [
+            loop.Let(further, loop.mul(t, a_run)),
+            loop.Let(first, loop.mul(loop.mul(t, depth), b_step)),
+        ]
+        run += [loop.Let(x, loop.add(y, further)) for x, y in zip(places, begins, strict=True)]
+        body.append(loop.For(t, count_runs, loop.SERIAL, (*run, multiply(places, first))))
+    else:
+        body.append(multiply(begins, loop.ZERO))
     body += all_rows(lambda at: loop.Store(c, at, loop.Load(sums, at)))
-    name = f"multiply_{dtype}_{rows}x{columns}"
-    return Kernel(name, (a, b, c), tuple(body), (depth, a_row, a_step, b_step, count, fresh))
+    name = f"multiply_{dtype}_{rows}x{columns}{'_runs' * runs}{'_listed' * listed}"
+    scalars = [depth, a_row, a_step, b_step, count, fresh]
+    if runs:
+        scalars += [count_runs, a_run]
+    return Kernel(name, (a, b, c, *([starts] if listed else [])), tuple(body), tuple(scalars))
 
 
 @cache

@@ -34,12 +34,24 @@ class Target(Protocol):
 @dataclass(frozen=True)
 class Strided:
     """An operand that lies in a buffer: element [b, row, column] is
-    buffer[base(b) + row * row_step + column * column_step]."""
+    buffer[base(b) + row * row_step + column * column_step].
+
+    The windows of a convolution are such an operand A too: `row` gives the offset of any row in
+    place of `row_step`, and `runs` cut the columns into nested runs, (count, step) from the
+    outermost to the innermost: column (i, j, …) is at i * step_i + j * step_j + ….
+    """
 
     buffer: Buffer
     base: Callable[[Expr], Expr]
-    row_step: Dim
-    column_step: Dim
+    row_step: Dim = 0
+    column_step: Dim = 1
+    row: Callable[[Expr], Expr] | None = None
+    runs: tuple[tuple[Dim, Dim], ...] = ()
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether two steps say it all."""
+        return self.row is None and not self.runs
 
 
 @dataclass(frozen=True)
@@ -167,6 +179,27 @@ def split(position: Expr, extents: tuple[Dim, ...]) -> list[Expr]:
             result.append(loop.mod(position, loop.index(extent)))
             position = loop.floordiv(position, loop.index(extent))
     return result[::-1]
+
+
+def within(count: int, start: Expr, extent: Dim) -> Expr:
+    """`count`, or what is left from `start` to `extent` where that is less."""
+    if divides(count, extent):
+        return Const(count)
+    return minimum(Const(count), loop.sub(loop.index(extent), start))
+
+
+def named(*values: tuple[str, Expr]) -> tuple[list[Stmt], list[Expr]]:
+    """Names for what is not a constant, so that it is computed once."""
+    lets: list[Stmt] = []
+    result: list[Expr] = []
+    for name, value in values:
+        if isinstance(value, (Const, Var)):
+            result.append(value)
+        else:
+            var = Var(name)
+            lets.append(loop.Let(var, value))
+            result.append(var)
+    return lets, result
 
 
 def grain_of(work: int, wanted: int) -> int:
