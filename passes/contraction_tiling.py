@@ -155,7 +155,7 @@ def _dot_tiling(spec: ContractionSpec, target: Target, lanes: int) -> Tiling | N
 def _sweep(spec: ContractionSpec, depth: int, largest: int) -> Sweep:
     """Blocks of about `depth` elements of k; all of k at once up to `largest`."""
     strided = spec.a.strided
-    if strided is None or not strided.runs:
+    if strided is None or not strided.runs or spec.k == 0:
         if isinstance(spec.k, int) and spec.k <= largest:
             return Sweep((), 1, 1, 0, spec.k)
         # At least one, so that the sums of no products are stored too.

@@ -55,6 +55,7 @@ from .cluster import (
     reduction_form,
     root,
 )
+from .convolution import in_blocks
 from .index_math import estimate
 from .inline_values import Inliner
 from .relations import LEAD, OTHER, SAME, SCALAR, count, merge
@@ -121,6 +122,8 @@ class _Fuser(Inliner):
             CONTRACT: CONTRACTION, CONVOLVE: NEST_KIND, NEST: NEST_KIND, EFFECT: EFFECT_KIND,
             POINTWISE_OP: CONCAT,
         }.get(node.op.kind, NEST_KIND)  # fmt: skip
+        if node.op.kind == CONVOLVE and in_blocks(node):
+            kind = CONTRACTION
         size = count(node.outputs[0]) if node.outputs else 1
         cluster = self._new(kind, node.outputs, size)
         if not node.outputs:

@@ -15,6 +15,7 @@ from ..ir.op import CONTRACT, CONVOLVE, EFFECT, LEAF, NEST, POINTWISE, REDUCE, V
 from ..ir.program import Program
 from ..sizes import product
 from .cluster import CONCAT, EFFECT_KIND, NEST_KIND, REDUCTION, Cluster, root
+from .convolution import walked
 from .index_math import estimate
 from .relations import OTHER, SAME, SCALAR, compose, count, direct_reads, merge
 
@@ -54,8 +55,10 @@ class Inliner:
         """Tensors that must be in memory: results, and what loops of their own read."""
         found = {root(t) for t in self.program.roots()}
         for node in self.nodes:
-            if node.op.kind in (NEST, CONVOLVE, EFFECT):
+            if node.op.kind in (NEST, EFFECT):
                 found.update(root(t) for t in node.inputs)
+            elif node.op.kind == CONVOLVE:
+                found.update(root(t) for t in walked(node))
         return found
 
     def resolve(self, reads: Iterable[tuple[Tensor, str]]) -> dict[Tensor, str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..ir.op import CONVOLVE
 from ..sizes import Dim, multiply, product
 from .access import access_pattern
 from .cluster import (
@@ -36,6 +37,7 @@ from .cluster import (
 from .index_math import estimate
 from .lower_context import KernelBuilder, NestContext
 from .lower_contract import contraction_loops
+from .lower_convolve import convolution_loops
 from .lower_loops import compute, elements, every_element, inner, outer
 from .lower_reduce import columns_nest, full_nest, reduction_nest
 from .lower_rows import rows_nest
@@ -108,7 +110,9 @@ def _copy(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> None:
 
 
 def _contraction(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> None:
-    contraction_loops(lowering.target, builder, cluster)
+    convolves = any(node.op.kind == CONVOLVE for node in cluster.nodes)
+    loops = convolution_loops if convolves else contraction_loops
+    loops(lowering.target, builder, cluster)
 
 
 _LOWER = {

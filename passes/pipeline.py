@@ -15,6 +15,7 @@ from .cse import cse
 from .dce import dce
 from .fold import fold
 from .inline_calls import inline_calls
+from .layout import layout
 from .simplify import RULES, simplify
 
 
@@ -50,6 +51,8 @@ GRAPH_PASSES: tuple[tuple[str, Pass], ...] = (
     ("fold", lambda p, o: fold(p)),
     # After simplify, which makes expressions equal that were not.
     ("cse", lambda p, o: cse(p)),
+    # Once nothing changes what convolutions read: rules see through the forms that people write.
+    ("layout", lambda p, o: layout(p)),
     # Last: forgets what the others dropped.
     ("dce", lambda p, o: dce(p)),
 )

@@ -180,7 +180,7 @@ def _reference_convolve_weights(arrays, attrs, node: Node):
 # -- derivatives ---------------------------------------------------------------------------------
 
 
-def _transposed_kernel(w: Tensor, groups: int) -> Tensor:
+def transposed_kernel(w: Tensor, groups: int) -> Tensor:
     """The kernel turned round, with input and output channels exchanged within each group."""
     *kernel, each, outputs = w.dims
     rank = len(kernel)
@@ -210,7 +210,7 @@ def convolve_inputs(g: Tensor, w: Tensor, dims: Sequence[Dim], attrs, name=None)
     along = [window.transposed(size) for window, size in zip(found, g.dims[1:-1], strict=True)]
     return convolve(
         g,
-        _transposed_kernel(w, attrs["groups"]),
+        transposed_kernel(w, attrs["groups"]),
         strides=tuple(window.stride for window in along),
         padding=tuple((window.low, window.high) for window in along),
         dilation=tuple(window.dilation for window in along),

@@ -1,0 +1,83 @@
+"""What convolutions come down to: which have fast loops, and the phases of spread out inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+
+from ..ir.node import Node, Tensor
+from ..ops.windows import Window, windows
+from ..sizes import Dim, ceildiv
+
+
+def in_blocks(node: Node) -> bool:
+    """Whether a convolution is lowered as a contraction, and not by its own direct loops."""
+    along = windows(node)
+    groups = node.attrs["groups"]
+    each = node.inputs[0].dims[-1] if groups == 1 else node.inputs[0].dims[-1] // groups
+    if each == 1 and groups > 1:
+        return False  # depthwise: no sums over channels
+    if node.op.name == "convolve_weights":
+        return not any(w.padded for w in along)
+    return all(phases_of(w) is not None for w in along)
+
+
+def walked(node: Node) -> tuple[Tensor, ...]:
+    """The inputs of a convolution that its loops read where they are in memory."""
+    if node.op.name == "convolve_weights" or not in_blocks(node):
+        return node.inputs
+    return node.inputs[:1]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Along one dimension, the outputs first, first + every, … (`count` of them). Output number i
+    meets, by its tap number j (tap + j * taps_every of the kernel, `taps` of them), the input
+    element start + i * step + j * tap_step."""
+
+    first: int
+    every: int
+    count: Dim
+    tap: int
+    taps_every: int
+    taps: int
+    start: Dim
+    step: int
+    tap_step: int
+
+
+def phases_of(window: Window) -> list[Phase] | None:
+    """The phases of a window all of whose taps meet elements or zeros between them; None where
+    they may meet padding."""
+    low = window.low
+    if window.expansion == 1:
+        if window.padded:
+            return None
+        return [
+            Phase(
+                0, 1, window.steps, 0, 1, window.kernel, -low, window.stride, window.dilation
+            )
+        ]  # fmt: skip
+    if not isinstance(low, int) or low > 0:
+        return None
+    if not isinstance(window.high, int) or window.high > 0:
+        return None
+    spread = window.expansion
+    every = spread // gcd(window.stride, spread)
+    taps_every = spread // gcd(window.dilation, spread)
+    found = []
+    for first in range(every):
+        place = first * window.stride - low
+        taps = [k for k in range(window.kernel) if (place + k * window.dilation) % spread == 0]
+        count = ceildiv(window.steps - first, every)
+        if isinstance(count, int) and count <= 0:
+            continue
+        tap = taps[0] if taps else 0
+        found.append(
+            Phase(
+                first, every, count, tap, taps_every, len(taps),
+                (place + tap * window.dilation) // spread,
+                every * window.stride // spread, taps_every * window.dilation // spread,
+            )
+        )  # fmt: skip
+    return found
