@@ -59,8 +59,9 @@ def outer_kernel(
             for r in range(rows)
         ]
 
+    lets: list[Stmt]
     if listed:
-        lets, begins = [], [Var(f"row{r}") for r in range(rows)]
+        begins = [Var(f"row{r}") for r in range(rows)]
         lets = [loop.Let(v, loop.Load(starts, Const(r))) for r, v in enumerate(begins)]
     else:
         lets, begins = _starts("row", rows, count, a_row)

@@ -12,6 +12,8 @@ from ..sizes import Dim, ceildiv
 
 def in_blocks(node: Node) -> bool:
     """Whether a convolution is lowered as a contraction, and not by its own direct loops."""
+    if any(0 in (t.dims or ()) for t in (*node.inputs, *node.outputs)):
+        return False
     along = windows(node)
     groups = node.attrs["groups"]
     each = node.inputs[0].dims[-1] if groups == 1 else node.inputs[0].dims[-1] // groups

@@ -8,6 +8,8 @@ convolve_weights(x spread out, g)  -->  transposed convolve_weights(g, x)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..errors import GraphError
 from ..ir.node import Node, Tensor
 from ..ir.op import CONVOLVE, find
@@ -25,6 +27,8 @@ def layout(program: Program) -> Program:
 
 def _rewrite(node: Node) -> Tensor | None:
     if node.op.kind != CONVOLVE:
+        return None
+    if any(0 in t.dims for t in (*node.inputs, *node.outputs)):
         return None
     for rule in (_contraction, _exchanged, _padded):
         try:
@@ -86,12 +90,12 @@ def _padded(node: Node) -> Tensor | None:
     """The padding in memory; of inputs that are spread out, as many elements as it takes."""
     along = windows(node)
     around = [_amounts(window) for window in along]
-    if _is_3x3(node):
+    if _is_3x3(along):
         # Tiles of minimal filtering may reach further. Gradients of the weights do not use them,
         # but walk the same padded input.
         around = [
-            (low, max(high, reach(window.steps) - window.size - window.low))
-            for window, (low, high) in zip(along, around, strict=True)
+            (low, maximum(high, reach(w.steps) - w.size - w.low))
+            for w, (low, high) in zip(along, around, strict=True)
         ]
     if all(amounts == (0, 0) for amounts in around):
         return None
@@ -108,12 +112,11 @@ def _padded(node: Node) -> Tensor | None:
     return node.op(wide, other, **{**node.attrs, "padding": padding})
 
 
-def _is_3x3(node: Node) -> bool:
+def _is_3x3(along: Sequence[Window]) -> bool:
     """Whether a convolution could be computed by minimal filtering."""
-    along = windows(node)
     return len(along) == 2 and all(
         (w.kernel, w.stride, w.dilation, w.expansion) == (TAPS, 1, 1, 1)
-        and all(isinstance(size, int) for size in (w.size, w.low, w.high))
+        and isinstance(w.steps, int)
         for w in along
     )
 

@@ -104,9 +104,9 @@ class Image:
         return product(self.batch, count_of(self.high, TILE), count_of(self.wide, TILE))
 
 
-def reach(size: int) -> int:
+def reach(size: Dim) -> Dim:
     """How many inputs along a side the tiles of `size` outputs reach."""
-    return count_of(size, TILE) * TILE + TAPS - 1
+    return multiply(ceildiv(size, TILE), TILE) + TAPS - 1
 
 
 def worthwhile(image: Image, outputs: int, target: Target, per_run: bool = True) -> bool:
@@ -361,7 +361,9 @@ class _Winograd:
 # -- transforms ------------------------------------------------------------------------------------
 
 
-def _both_sides(matrix: Matrix, values: list[list[Expr]], dtype) -> tuple[list[Stmt], list[Expr]]:
+def _both_sides(
+    matrix: Matrix, values: Sequence[Sequence[Expr]], dtype
+) -> tuple[list[Stmt], list[Expr]]:
     """matrix · values · matrixᵀ, row by row."""
     stmts: list[Stmt] = []
     middle = [  # columns of matrix · values

@@ -15,7 +15,7 @@ import graphflow as tf
 from graphflow.ir import graph
 
 # Reads element 0 of an input without elements, which real buffers always have room for.
-EMPTY = {"pad-none"}
+EMPTY = {"pad-none", "convolve-no-width", "convolve_weights-no-width"}
 # Its polynomial holds for arguments from here on.
 OUTSIDE = {"erfcinv-float32"}
 RULES = ("inline", "fuse_pointwise", "fuse_rows", "fuse_columns", "fuse_full", "fuse_epilogue",
