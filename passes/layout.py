@@ -69,7 +69,7 @@ def _exchanged(node: Node) -> Tensor | None:
     if node.op.name != "convolve_weights" or all(w.expansion == 1 for w in along):
         return None
     x, g = node.inputs
-    turned = [window.transposed() for window in along]
+    turned = [w.transposed(steps) for w, steps in zip(along, g.dims[1:-1], strict=True)]
     if any(window.expansion != 1 for window in turned):
         return None
     result = find("convolve_weights")(
