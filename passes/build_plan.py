@@ -75,7 +75,7 @@ class _Planner(Outline):
             if cluster.copy is not None:
                 written[cluster.copy[1]] = None
         builder = KernelBuilder(self.sites, self.storage_of, self.describe, written)
-        lowering = Lowering(self.fusion, self.target)
+        lowering = Lowering(self.fusion, self.target, self.disable)
         used = []
         writes: set[Hashable] = set()
         sites = len(self.sites.sites)

@@ -51,6 +51,7 @@ class Lowering:
 
     fusion: Fusion
     target: Any
+    disable: frozenset[str]
 
     def cluster(self, builder: KernelBuilder, cluster: Cluster) -> None:
         """Adds the loops of a cluster to a kernel."""
@@ -110,9 +111,10 @@ def _copy(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> None:
 
 
 def _contraction(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> None:
-    convolves = any(node.op.kind == CONVOLVE for node in cluster.nodes)
-    loops = convolution_loops if convolves else contraction_loops
-    loops(lowering.target, builder, cluster)
+    if any(node.op.kind == CONVOLVE for node in cluster.nodes):
+        convolution_loops(lowering.target, builder, cluster, lowering.disable)
+    else:
+        contraction_loops(lowering.target, builder, cluster)
 
 
 _LOWER = {

@@ -39,16 +39,16 @@ from .winograd import TAPS, TILE, Image, build_winograd, reach, worthwhile
 Runs = tuple[tuple[Dim, Dim], ...]
 
 
-def convolution_loops(target: Any, builder: KernelBuilder, cluster: Cluster) -> None:
+def convolution_loops(
+    target: Any, builder: KernelBuilder, cluster: Cluster, disable: frozenset[str]
+) -> None:
     result = next(t for t in cluster.members if t.node.op.kind == CONVOLVE)
-    make = _weights if result.node.op.name == "convolve_weights" else _forward
-    make(target, builder, cluster, result)
-
-
-def _forward(target: Any, builder: KernelBuilder, cluster: Cluster, result: Tensor) -> None:
+    if result.node.op.name == "convolve_weights":
+        _weights(target, builder, cluster, result)
+        return
     phases = [phases_of(window) or [] for window in windows(result.node)]
     for chosen in combinations(*phases):
-        _phase(target, builder, cluster, result, chosen)
+        _phase(target, builder, cluster, result, chosen, "winograd" not in disable)
 
 
 def _phase(
@@ -57,6 +57,7 @@ def _phase(
     cluster: Cluster,
     result: Tensor,
     along: Sequence[Phase],
+    filtering: bool,
 ) -> None:
     """The outputs of one phase in each dimension."""
     math = builder.math
@@ -121,7 +122,8 @@ def _phase(
         return math.linear([*index, channel], result.dims)
 
     _nest(
-        target, builder, cluster, result, position, _image(builder, result, along, base),
+        target, builder, cluster, result, position,
+        _image(builder, result, along, base) if filtering else None,
         batch=groups, m=product(counts), n=width, k=length,
         a=Strided(_memory(builder, x), base, row=row, runs=_joined((*runs, (each, 1)))),
         b=Operand(read, strided, "column" if stored is not None else "row"),

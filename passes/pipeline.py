@@ -81,6 +81,7 @@ PLAN_RULES = (
     "fuse_full",
     "fuse_epilogue",
     "fuse_siblings",
+    "winograd",
     "merge_launches",
     "in_place_state",
     "memory.in_place",
