@@ -8,7 +8,7 @@ convolve_weights(x spread out, g)  -->  transposed convolve_weights(g, x)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..errors import GraphError
 from ..ir.node import Node, Tensor
@@ -31,16 +31,23 @@ def _rewrite(node: Node) -> Tensor | None:
     if any(0 in t.dims for t in (*node.inputs, *node.outputs)):
         return None
     for rule in (_contraction, _exchanged, _padded):
-        try:
-            result = rule(node)
-        except GraphError:
-            continue  # sizes that the type rules cannot prove equal
-        if result is not None:
-            if result.tensor_type != node.types[0]:
-                result = find("reshape")(result, shape=node.outputs[0].dims)
-            again = _rewrite(result.node) if result.node.op.kind == CONVOLVE else None
-            return again if again is not None else result
+        result = _tried(rule, node)
+        if result is None:
+            continue
+        if rule is _padded:
+            # Once only: that nothing is left to pad cannot always be proved of unknown sizes.
+            result = _tried(_contraction, result.node) or result
+        if result.tensor_type != node.types[0]:
+            result = find("reshape")(result, shape=node.outputs[0].dims)
+        return result
     return None
+
+
+def _tried(rule: Callable[[Node], Tensor | None], node: Node) -> Tensor | None:
+    try:
+        return rule(node)
+    except GraphError:  # sizes that the type rules cannot prove equal
+        return None
 
 
 def _contraction(node: Node) -> Tensor | None:
