@@ -246,12 +246,9 @@ def convolution_flops(node: Node) -> Dim:
     channels, outputs = node.inputs[0].dims[-1], node.outputs[0].dims[-1]
     total = multiply(node.inputs[0].dims[0], multiply(channels, outputs))
     for window in windows(node):
-        meetings = window.steps
-        if window.expansion != 1:
-            meetings = ceildiv(window.steps, window.expansion)
-            if window.stride == 1:
-                meetings = window.size
-        total = multiply(total, multiply(meetings, window.kernel))
+        # Of the taps at all places together, one in `expansion` meets an element.
+        meetings = ceildiv(multiply(window.steps, window.kernel), window.expansion)
+        total = multiply(total, meetings)
     return multiply(2, total // node.attrs["groups"])
 
 
