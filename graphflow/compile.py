@@ -31,7 +31,7 @@ from .ir.verify import verify as verify_program
 from .knobs import Knobs
 from .passes.functionalize import cut
 from .passes.pipeline import PassOptions, run_graph_passes
-from .plan import ARENA, CONSTANT, FEED, OUTPUT, STATE_IN, STATE_OUT, Output, Plan
+from .plan import ARENA, CONSTANT, FEED, KEPT, OUTPUT, STATE_IN, STATE_OUT, Output, Plan
 from .report import Report, describe, flops_of, with_sizes
 from .runtime import Description
 from .sizes import Dim, Size, Symbol, as_symbol, evaluate, symbols_of
@@ -198,6 +198,8 @@ def _compile(
     trace.stage("cut.gf", program)
     start = time.perf_counter()
     disable = options.disable | knobs.disable
+    if options.memory_budget is not None:
+        disable |= {"prepare"}  # what is kept between runs takes memory during all of them
     pass_options = PassOptions(
         disable=disable,
         verify=options.verify or knobs.verify,
@@ -288,6 +290,12 @@ class _Parts:
         return _Parts(tuple(variables), tuple(functions), tuple(origins), tuple(symbols))
 
 
+def _prepares_from(plan: Plan) -> list[int]:
+    """The states that the launches read which fill the kept buffers."""
+    read = {buffer for launch in plan.launches[: plan.prepared] for buffer in launch.buffers}
+    return [number for number, state in enumerate(plan.states) if state.read in read]
+
+
 def describe_plan(plan: Plan, parts: _Parts, code: bytes, program: Program) -> Description:
     """What the runtime has to know of a plan, beside its code."""
     slots = {size: number for number, size in enumerate(plan.values())}
@@ -364,6 +372,8 @@ def describe_plan(plan: Plan, parts: _Parts, code: bytes, program: Program) -> D
             for b in plan.buffers
             if b.place == ARENA
         ],
+        kept=[runtime.Kept(b.id, b.bytes) for b in plan.buffers if b.place == KEPT],  # type: ignore[arg-type]
+        prepares_from=_prepares_from(plan),
         checks=[
             runtime.Check(size(a), size(b), number) for number, (a, b) in enumerate(plan.checks)
         ],

@@ -14,16 +14,16 @@ from .loop.nodes import Kernel
 from .sizes import Dim, Shape, Size
 
 # Where a buffer lives:
-FEED, CONSTANT, STATE_IN, STATE_OUT, OUTPUT, ARENA = (
-    "feed", "constant", "state_in", "state_out", "output", "arena")  # fmt: skip
+FEED, CONSTANT, STATE_IN, STATE_OUT, OUTPUT, KEPT, ARENA = (
+    "feed", "constant", "state_in", "state_out", "output", "kept", "arena")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class PlanBuffer:
     """One buffer of a step. `id` indexes `frame->pointers`.
 
-    place: feed | constant | state_in | state_out | output | arena
-    index: which feed, constant, state or output it is (0 for the arena)
+    place: feed | constant | state_in | state_out | output | kept (from run to run) | arena
+    index: which feed, constant, state or output it is (0 for others)
     bytes: its size, a number or a Size
     first, last: moments (inclusive) between which an arena buffer must keep its contents; the
         loops of a launch run one after the other, each at a moment of its own
@@ -102,6 +102,9 @@ class Output:
 class Plan:
     launches: tuple[Launch, ...]
     buffers: tuple[PlanBuffer, ...]
+    # How many launches come first that fill the kept buffers, and read nothing but constants and
+    # variables that the step does not write: they run when one of those has changed.
+    prepared: int = 0
     feeds: tuple[int, ...] = ()
     constants: tuple[tuple[int, Any], ...] = ()  # (buffer id, FrozenArray)
     states: tuple[State, ...] = ()
@@ -114,8 +117,8 @@ class Plan:
     arena_lower_bound: int | None = None
     # Pairs of sizes that a run must find equal, in the order of the Program's constraints.
     checks: tuple[tuple[Dim, Dim], ...] = ()
-    # What a run needs beside the arena: outputs, constants, variables (twice where a new value
-    # does not take the old one's place).
+    # What a run needs beside the arena: outputs, constants, what is kept, variables (twice where
+    # a new value does not take the old one's place).
     outside_bytes: Dim = 0
     reasons: dict[str, str] = field(default_factory=dict)
 

@@ -21,6 +21,7 @@ class KernelReport:
     operations: op and name of every operation it computes
     loops:      its loops in order, with what was fused into each, and why not more
     note:       why it is a launch of its own
+    prepares:   whether it runs only when a variable has changed; what it computes is kept
     """
 
     name: str
@@ -30,6 +31,7 @@ class KernelReport:
     flops: str
     bytes_read: str
     bytes_written: str
+    prepares: bool = False
 
 
 @dataclass
@@ -51,8 +53,8 @@ class Report:
     """What `explain` returns; `str(report)` is for people.
 
     kernels: one entry a launch, in order
-    launches: kernel launches and host calls of one run
-    flops, bytes: of one run; text such as "2*s0*784" while sizes are unknown
+    launches: kernel launches and host calls of one run, after those that only prepare it
+    flops, bytes: of one run, without those too; text such as "2*s0*784" while sizes are unknown
     arena_bytes, arena_lower_bound: temporary memory, and the largest set of values alive at once;
         None while sizes are unknown (pass feed_dict to `explain` to know them)
     peak_bytes: everything a run needs: arena, outputs, constants, variables it reads and writes
@@ -76,7 +78,7 @@ class Report:
 
     @property
     def launches(self) -> int:
-        return len(self.kernels)
+        return sum(not kernel.prepares for kernel in self.kernels)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -97,8 +99,9 @@ class Report:
                 "sizes: " + ", ".join(f"{name} is {what}" for name, what in self.symbols.items())
             )
         for number, kernel in enumerate(self.kernels):
+            once = "when a variable has changed: " if kernel.prepares else ""
             lines.append(
-                f"{number:3} {kernel.name}: {_amount(kernel.flops, 'FLOP')}, "
+                f"{number:3} {once}{kernel.name}: {_amount(kernel.flops, 'FLOP')}, "
                 f"reads {_amount(kernel.bytes_read, 'B')}, "
                 f"writes {_amount(kernel.bytes_written, 'B')}"
             )
@@ -183,10 +186,12 @@ def describe(
                 str(flops),
                 str(reads),
                 str(writes),
+                number < plan.prepared,
             )
         )
-        all_flops = all_flops + flops
-        all_bytes = all_bytes + reads + writes
+        if number >= plan.prepared:
+            all_flops = all_flops + flops
+            all_bytes = all_bytes + reads + writes
     return Report(
         kernels,
         str(all_flops),

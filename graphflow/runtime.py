@@ -154,6 +154,18 @@ class Buffer:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A block that keeps its contents from run to run.
+
+    The step fills all of them where `frame->prepared` is 0; it is 1 in the next runs until one of
+    the states changes that `prepares_from` names by position.
+    """
+
+    pointer: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Check:
     """The sizes `a` and `b` must be equal; `message` is for `_size_error`."""
 
@@ -185,7 +197,7 @@ class HostCall:
 
 
 _MAGIC = b"GFEX"
-_FORMAT = 1
+_FORMAT = 2
 _HEADER = struct.Struct("<4sIIIQQ")  # magic, format, ABI, CRC of the rest, bytes of JSON and object
 _ALIGNMENT = 64
 
@@ -209,6 +221,8 @@ class Description:
     states: Sequence[State] = ()
     outputs: Sequence[Output] = ()
     buffers: Sequence[Buffer] = ()
+    kept: Sequence[Kept] = ()
+    prepares_from: Sequence[int] = ()
     checks: Sequence[Check] = ()
     calls: Sequence[HostCall] = ()
     # Of each run-time check, by its site: the arrays that belong to its message.
@@ -240,6 +254,8 @@ class Description:
             buffers=[
                 (b.pointer, b.bytes, b.first, b.last, b.alias_of, b.offset) for b in self.buffers
             ],
+            kept=[(k.pointer, k.bytes) for k in self.kept],
+            prepares_from=list(self.prepares_from),
             checks=[(c.a, c.b, c.message) for c in self.checks],
             calls=[(c.function, _rows(c.inputs), _rows(c.outputs)) for c in self.calls],
             evidence=[_rows(operands) for operands in self.evidence],
@@ -267,6 +283,8 @@ class Description:
             "states": [asdict(state) for state in self.states],
             "outputs": [asdict(output) for output in self.outputs],
             "buffers": [asdict(buffer) for buffer in self.buffers],
+            "kept": [asdict(kept) for kept in self.kept],
+            "prepares_from": list(self.prepares_from),
             "checks": [asdict(check) for check in self.checks],
             "calls": [
                 {
@@ -328,6 +346,8 @@ class Description:
             states=_read(State, record["states"]),
             outputs=_read(Output, record["outputs"]),
             buffers=_read(Buffer, record["buffers"]),
+            kept=_read(Kept, record["kept"]),
+            prepares_from=tuple(record["prepares_from"]),
             checks=_read(Check, record["checks"]),
             calls=tuple(
                 HostCall(_read(Operand, row["inputs"]), _read(Operand, row["outputs"]), function)

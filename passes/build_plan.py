@@ -11,20 +11,22 @@ variables swapped), is copied by a cluster of its own.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..ir.node import Node, Tensor
 from ..ir.program import Program
-from ..loop.nodes import Kernel
-from ..plan import CONSTANT, HostCall, Launch, Output, Plan, PlanBuffer, State
+from ..loop import nodes as loop
+from ..loop.nodes import Buffer, Kernel
+from ..plan import CONSTANT, KEPT, HostCall, Launch, Output, Plan, PlanBuffer, State
 from ..sizes import Size
-from .cluster import Cluster, Fusion, describe_cluster
+from .cluster import PREPARATION, Cluster, Fusion, describe_cluster
 from .lower import Lowering
 from .lower_context import KernelBuilder, Sites
 from .outline import Outline
 from .pipeline import PassOptions
+from .places import Place
 from .schedule import is_host_call
 
 
@@ -39,6 +41,7 @@ class _Launched:
     writes: set[Hashable]
     call: int = -1
     note: str = ""
+    prepared: bool = False
 
 
 def build_plan(program: Program, target: Any, options: PassOptions | None = None) -> Plan:
@@ -58,23 +61,46 @@ class _Planner(Outline):
     def run(self) -> Plan:
         launches = []
         for group, note in zip(self.schedule.launches, self.schedule.notes, strict=True):
-            launched = self._lower(group)
+            *before, launched = self._lower(group)
             launched.note = note
+            launches += before
             if launched.kernel is None or launched.kernel.body:
                 launches.append(launched)
+        launches.sort(key=lambda it: not it.prepared)
+        self._keep(launches)
         return self._assemble(launches)
+
+    def _keep(self, launches: list[_Launched]) -> None:
+        """What launches of every run use of what is settled stays in memory from run to run."""
+        settled = self.fusion.settled
+        of_every_run: set[Hashable] = set()
+        for launched in launches:
+            for used in () if launched.prepared else launched.used:
+                # The operands of what was packed are not needed any more.
+                for key in list(used):
+                    if isinstance(key, Tensor) and key in settled and key not in launched.keys:
+                        del used[key]
+                of_every_run.update(used)
+        for launched in launches:
+            for key in launched.writes if launched.prepared else ():
+                if key in of_every_run:
+                    self.places[key] = Place(KEPT, 0)
 
     # -- kernels ------------------------------------------------------------------------------
 
-    def _lower(self, clusters: list[Cluster]) -> _Launched:
+    def _lower(self, clusters: list[Cluster]) -> list[_Launched]:
+        """The launch of some clusters, after one that prepares for it what stays the same."""
         if is_host_call(clusters[0]):
-            return self._host_call(clusters[0])
+            return [self._host_call(clusters[0])]
         written: dict[Hashable, None] = {}
         for cluster in clusters:
             written.update(dict.fromkeys(cluster.stored))
             if cluster.copy is not None:
                 written[cluster.copy[1]] = None
+        prepared = clusters[0].settled
         builder = KernelBuilder(self.sites, self.storage_of, self.describe, written)
+        if not prepared:
+            builder.settled = self.fusion.settled
         lowering = Lowering(self.fusion, self.target, self.disable)
         used = []
         writes: set[Hashable] = set()
@@ -90,16 +116,22 @@ class _Planner(Outline):
         # A kernel that fails goes on to its end, and only then is the evidence looked at.
         for site in self.sites.sites[sites:]:
             used[-1] |= dict.fromkeys(site.buffers)
-        keys: list[Hashable] = list(builder.buffers)
-        buffers = [builder.buffers[key] for key in keys]
-        for buffer in builder.workspaces:
-            keys.append(buffer)
-            buffers.append(buffer)
-        kernel = Kernel(_kernel_name(clusters), tuple(buffers), tuple(builder.blocks[0]))
-        launched = _Launched(clusters, kernel, keys, used, writes)
+        name = _kernel_name(clusters)
+        kernel, keys = _kernel(name, builder, builder.workspaces)
+        launched = _Launched(clusters, kernel, keys, used, writes, prepared=prepared)
         for cluster in clusters:
             cluster.fallible = cluster.fallible or builder.fallible
-        return launched
+        once = builder.preparation
+        if once is None or not once.blocks[0]:
+            return [launched]
+        kernel, keys = _kernel(f"prepare_{name}", once, once.kept)
+        moment, note = Cluster(-1, PREPARATION), "computed only when a variable has changed"
+        return [
+            _Launched(
+                [moment], kernel, keys, [dict.fromkeys(keys)], set(once.kept), -1, note, True
+            ),
+            launched,
+        ]
 
     def _host_call(self, cluster: Cluster) -> _Launched:
         node = cluster.nodes[0]
@@ -136,6 +168,7 @@ class _Planner(Outline):
                 )
             )
         commit = len(launches)
+        prepared = sum(launched.prepared for launched in launches)
         writers = {self.states[v]["write"] for v in in_place}
         for number, launched in enumerate(launches):
             if writers & launched.writes:
@@ -167,6 +200,7 @@ class _Planner(Outline):
                 for node, inputs, outputs in self.calls
             ),
             commit=commit,
+            prepared=prepared,
             arena_bytes=found.arena.bytes,
             arena_lower_bound=found.arena.lower_bound,
             outside_bytes=found.outside_bytes,
@@ -218,6 +252,18 @@ class _Planner(Outline):
         if any(key is state["read"] for key, _ in self.outputs):
             return "its old value is fetched"
         return "something that needs the new value can fail, or reads the old value later"
+
+
+def _kernel(
+    name: str, builder: KernelBuilder, workspaces: Sequence[Buffer]
+) -> tuple[Kernel, list[Hashable]]:
+    """What was built as a kernel, and the keys of its buffers: those that it uses."""
+    body = tuple(builder.blocks[0])
+    used = loop.targets(body)
+    rows = [row for row in builder.buffers.items() if row[1] in used]
+    rows += [(buffer, buffer) for buffer in workspaces if buffer in used]
+    buffers = tuple(buffer for _, buffer in rows)
+    return Kernel(name, buffers, body), [key for key, _ in rows]
 
 
 _TELLING = ("contract", "convolve", "convolve_weights", "reduce")

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..ir.node import Node, Tensor
 from ..ir.op import REDUCE, VIEW
 from ..sizes import Dim, exact_quotient
 
+if TYPE_CHECKING:
+    from .settled import Settled
+
 POINTWISE, ROWS, COLUMNS, FULL, REDUCTION, CONTRACTION, CONCAT, NEST_KIND, EFFECT_KIND, COPY = (
     "pointwise", "rows", "columns", "full", "reduce", "contract", "concat", "nest", "effect",
     "copy",
 )  # fmt: skip
+PREPARATION = "prepare"  # of what a later cluster needs of settled values; it has no members
 
 ELEMENT, ROW, RESULT = "element", "row", "result"  # what a member has one value for
 
@@ -36,6 +41,7 @@ class Cluster:
     after: dict[Node, None] = field(default_factory=dict)  # effects that must run before
     copy: tuple[Tensor, Hashable] | None = None
     fallible: bool = False
+    settled: bool = False  # all of it is: see settled.py
     reasons: list[str] = field(default_factory=list)
 
     def groups(self) -> Dim:
@@ -61,6 +67,7 @@ class Fusion:
     clusters: list[Cluster]
     cluster_of: dict[Tensor, Cluster]
     reads: dict[Tensor, dict[Tensor, str]]
+    settled: Settled
 
 
 def root(tensor: Tensor) -> Tensor:
@@ -107,6 +114,8 @@ def describe_cluster(cluster: Cluster) -> str:
     names = [node.op.name for node in cluster.nodes]
     if cluster.kind == COPY:
         return "copy of a value that belongs in two places"
+    if cluster.kind == PREPARATION:
+        return "packing for a later launch"
     text = f"{cluster.kind} loops of {', '.join(names)}"
     if cluster.inlined:
         inlined = dict.fromkeys(node.op.name for node in cluster.inlined)

@@ -112,10 +112,12 @@ def source_b(
         start = loop.linear((batch, number, k), (spec.batch, wide, spec.k))
         return loop.mul(start, Const(columns))
 
-    def read(batch: Expr, n: Expr, k: Expr) -> Expr:
-        return spec.b.read(batch, k, n)
+    own = spec.packing_b()
 
-    nest = _pack_panels(spec, packed, columns, spec.n, read, fill=True)
+    def read(batch: Expr, n: Expr, k: Expr) -> Expr:
+        return own.b.read(batch, k, n)
+
+    nest = _pack_panels(own, packed, columns, spec.n, read, fill=True)
     return Source(packed, in_panels, (columns, 1)), nest
 
 

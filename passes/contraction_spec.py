@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..dtypes import DType
@@ -93,18 +93,30 @@ class ContractionSpec:
     # Makes a variable (loop variable or named index) known to be below an extent, where the caller
     # keeps account of that to simplify index arithmetic.
     variable: Callable[[str, Dim], Var] = lambda prefix, extent: Var(prefix)
+    # Where B is the same in every run, and so is packed for many: its `read` and `variable` for
+    # the loops that do so, which belong to another kernel.
+    once: tuple[Callable[[Expr, Expr, Expr], Expr], Callable[[str, Dim], Var]] | None = None
+
+    def packing_b(self) -> ContractionSpec:
+        """The spec for loops that pack B."""
+        if self.once is None:
+            return self
+        read, variable = self.once
+        return replace(self, b=replace(self.b, read=read), variable=variable)
 
 
 @dataclass(frozen=True)
 class Contraction:
     """The loops, in order: nests that pack operands, then the product. Every nest is fit for the
-    top of a kernel. `workspaces` are buffers that the kernel must also take, after its own."""
+    top of a kernel. `workspaces` are buffers that the kernel must also take, after its own;
+    `packed` is the one among them that packing B fills."""
 
     structure: str
     pack_a: tuple[Stmt, ...]
     pack_b: tuple[Stmt, ...]
     product: tuple[Stmt, ...]
     workspaces: tuple[Buffer, ...] = ()
+    packed: Buffer | None = None
 
     @property
     def body(self) -> tuple[Stmt, ...]:

@@ -41,7 +41,8 @@ def build_tile(spec: ContractionSpec, tiles: Tiling) -> Contraction:
     a, pack_a = source_a(spec, tiles, workspaces)
     b, pack_b = source_b(spec, tiles, workspaces)
     nest = (_Together if tiles.together else _Nest)(spec, tiles, a, b, workspaces).build()
-    return Contraction("tile", tuple(pack_a), tuple(pack_b), tuple(nest), tuple(workspaces))
+    packed = b.buffer if tiles.pack_b else None
+    return Contraction("tile", tuple(pack_a), tuple(pack_b), tuple(nest), tuple(workspaces), packed)
 
 
 class _Nest:

@@ -110,7 +110,7 @@ def product_cycles(spec: ContractionSpec, tiles: Tiling, m: int) -> float:
     if tiles.pack_a:
         spread: float = 1 if spec.a.contiguous else tiles.lanes
         cycles += m * k * (spec.a.cost + 3 * spread) / tiles.lanes + NEST_CYCLES
-    if tiles.pack_b:
+    if tiles.pack_b and spec.once is None:
         spread = 1 if spec.b.contiguous == "column" else tiles.lanes / 2
         vectors = count_of(n, tiles.columns) * tiles.columns / tiles.lanes
         cycles += k * vectors * (spec.b.cost + 3 * spread) + NEST_CYCLES
@@ -237,5 +237,7 @@ def _packing_of_a(spec: ContractionSpec, target: Target, bytes_: int) -> str:
 def _packs_b(spec: ContractionSpec, target: Target, columns: int, m: int, bytes_: int) -> bool:
     strided = spec.b.strided
     if strided is None or strided.column_step != 1 or not is_nonnegative(spec.n - columns):
+        return True
+    if spec.once is not None:
         return True
     return m >= _REUSE_ROWS and bytes_ >= 2 * target.l2

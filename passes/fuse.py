@@ -262,6 +262,8 @@ class _Fuser(Inliner):
             return "those are loops of their own"
         if not self.on(rule):
             return f"{rule} is switched off"
+        if cluster.settled != (tensor in self.settled):
+            return "only one of them is the same in every run"
         if cluster.kind == CONTRACTION and tensor.node in self.checks:
             return "it can fail"
         deps = self.deps[tensor]
@@ -284,6 +286,7 @@ class _Fuser(Inliner):
     def _add(self, cluster: Cluster, tensor: Tensor, level: str) -> None:
         cluster.members.append(tensor)
         cluster.level[tensor] = level
+        cluster.settled = tensor in self.settled
         if tensor.node not in cluster.nodes:
             cluster.nodes.append(tensor.node)
         self.cluster_of[tensor] = cluster
@@ -326,6 +329,8 @@ class _Fuser(Inliner):
         if not all(map(self.on, ("fuse_pointwise", f"fuse_{cluster.kind}", f"fuse_{other.kind}"))):
             return False
         if len(cluster.members) + len(other.members) > LARGEST_CLUSTER:
+            return False
+        if cluster.settled != other.settled:
             return False
         first, second = 1 << other.number, 1 << cluster.number
         if self.above[other.number] & second:
@@ -409,7 +414,7 @@ class _Fuser(Inliner):
             if cluster.kind == ROWS:
                 self._keep_costly(cluster)
         self._find_inlined(alive)
-        return Fusion(alive, self.cluster_of, self.deps)
+        return Fusion(alive, self.cluster_of, self.deps, self.settled)
 
     def _keep_costly(self, cluster: Cluster) -> None:
         """Keeps what several loops over a row need, where computing it again costs more."""

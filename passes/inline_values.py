@@ -18,6 +18,7 @@ from .cluster import CONCAT, EFFECT_KIND, NEST_KIND, REDUCTION, Cluster, root
 from .convolution import walked
 from .index_math import estimate
 from .relations import OTHER, SAME, SCALAR, compose, count, direct_reads, merge
+from .settled import Settled
 
 CHEAP_FLOPS = 2.0  # of an inlined value that several consumers compute again
 CHEAP_SCALAR_FLOPS = 8.0
@@ -42,7 +43,8 @@ class Inliner:
             for position, tensor in enumerate(node.inputs):
                 if position not in node.op.shape_only:
                     self.users.setdefault(tensor, []).append(node)
-        self.forced = self._forced()
+        self.settled = Settled(program, "prepare" not in disable)
+        self.forced = self._forced() | self.settled.kept
         self.inlined: dict[Tensor, tuple[float, int]] = {}  # cost of an element, nodes in a row
         self.deps: dict[Tensor, dict[Tensor, str]] = {}
         self.checks: set[Node] = set()

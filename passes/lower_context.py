@@ -25,6 +25,7 @@ from ..sizes import Dim, product
 from .cluster import is_reduction
 from .index_math import Form, IndexMath
 from .relations import scalar_constant
+from .settled import Settled
 
 
 @dataclass
@@ -57,7 +58,8 @@ class KernelBuilder:
 
     storage_of(tensor) gives the key of the memory that holds a tensor, None where it has none;
     describe(key) says what that memory is. `written` are the keys this kernel writes; those in
-    `pending` do not hold their values yet.
+    `pending` do not hold their values yet. What is `settled` may be read by the kernel of
+    `preparing()`, which runs before and not in every run.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class KernelBuilder:
         self.storage_of = storage_of
         self.describe = describe
         self.written = written
+        self.settled: Settled | None = None
         self.pending: set[Hashable] = set(written)
         self.math = IndexMath()
         self.blocks: list[list[Stmt]] = [[]]
@@ -80,6 +83,9 @@ class KernelBuilder:
         self.reads: dict[Hashable, None] = {}
         self.writes: dict[Hashable, None] = {}
         self.workspaces: list[Buffer] = []
+        # Of the kernel that fills them: workspaces that are kept from run to run.
+        self.preparation: KernelBuilder | None = None
+        self.kept: list[Buffer] = []
         self.staged: dict[tuple[Buffer, int], Expr] = {}  # by position: what was loaded before
         self.fallible = False
         self._count = 0
@@ -111,6 +117,16 @@ class KernelBuilder:
         found = Buffer(self.name("work"), dtype, size, "workspace")
         self.workspaces.append(found)
         return found
+
+    def is_settled(self, tensor: Tensor) -> bool:
+        """Whether the kernel of `preparing()` may read a tensor."""
+        return self.settled is not None and tensor in self.settled
+
+    def preparing(self) -> KernelBuilder:
+        """The kernel that computes for this one what stays the same from run to run."""
+        if self.preparation is None:
+            self.preparation = KernelBuilder(self.sites, self.storage_of, self.describe, ())
+        return self.preparation
 
     # -- blocks and values --------------------------------------------------------------------
 

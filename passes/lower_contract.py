@@ -5,8 +5,8 @@ The loops are `contraction.py`'s; here the operands and the epilogue are put int
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..ir.node import Tensor
@@ -14,7 +14,7 @@ from ..ir.op import POINTWISE, VIEW
 from ..loop.nodes import Expr, Stmt, Var
 from ..sizes import Dim, multiply, product
 from .cluster import Cluster
-from .contraction import ContractionSpec, Operand, Strided, contraction_nest
+from .contraction import Contraction, ContractionSpec, Operand, Strided, contraction_nest
 from .index_math import Form
 from .lower_context import KernelBuilder
 from .lower_loops import compute
@@ -58,11 +58,6 @@ def contraction_loops(target: Any, builder: KernelBuilder, cluster: Cluster) -> 
             compute(builder, cluster, [result, *others], position)
         return block
 
-    def variable(prefix: str, extent: Dim) -> Var:
-        var = Var(builder.name(prefix))
-        math.variable(var, extent)
-        return var
-
     spec = ContractionSpec(
         name=builder.name("contract"),
         dtype=result.dtype,
@@ -73,15 +68,40 @@ def contraction_loops(target: Any, builder: KernelBuilder, cluster: Cluster) -> 
         a=_operand(builder, left),
         b=_operand(builder, right),
         epilogue=epilogue,
-        variable=variable,
+        variable=variables(builder),
     )
-    built = contraction_nest(spec, target)
+    if builder.is_settled(b):
+        once = builder.preparing()
+        spec = replace(spec, once=(_reader(once, right), variables(once)))
+    emit_contraction(builder, contraction_nest(spec, target), spec)
+
+
+def variables(builder: KernelBuilder) -> Callable[[str, Dim], Var]:
+    """What makes variables whose extents the builder knows."""
+
+    def variable(prefix: str, extent: Dim) -> Var:
+        var = Var(builder.name(prefix))
+        builder.math.variable(var, extent)
+        return var
+
+    return variable
+
+
+def emit_contraction(builder: KernelBuilder, built: Contraction, spec: ContractionSpec) -> None:
+    """The loops into the kernel; those that pack B into the one before it, where B is settled."""
     builder.workspaces.extend(built.workspaces)
-    for stmt in built.body:
+    body = built.body
+    if spec.once is not None and built.packed is not None:
+        once = builder.preparing()
+        once.kept.append(built.packed)
+        for stmt in built.pack_b:
+            once.emit(stmt)
+        body = (*built.pack_a, *built.product)
+    for stmt in body:
         builder.emit(stmt)
 
 
-def _operand(builder: KernelBuilder, side: _Side) -> Operand:
+def _reader(builder: KernelBuilder, side: _Side) -> Callable[[Expr, Expr, Expr], Expr]:
     math = builder.math
 
     def read(batch: Expr, row: Expr, column: Expr) -> Expr:
@@ -92,6 +112,11 @@ def _operand(builder: KernelBuilder, side: _Side) -> Operand:
                 index[axis] = form
         return builder.expression(side.tensor, tuple(index))
 
+    return read
+
+
+def _operand(builder: KernelBuilder, side: _Side) -> Operand:
+    math = builder.math
     base, strides = _strides(builder, side.tensor)
     if strides is None:
         row = column = None
@@ -114,7 +139,7 @@ def _operand(builder: KernelBuilder, side: _Side) -> Operand:
         if key is not None:
             strided = Strided(builder.buffer(key, write=False), start, row, column)
     cost = 0 if base is not None else _cost(builder, side.tensor)
-    return Operand(read, strided, contiguous, cost)
+    return Operand(_reader(builder, side), strided, contiguous, cost)
 
 
 def _strides(builder: KernelBuilder, tensor: Tensor) -> tuple[Tensor | None, list[Dim] | None]:

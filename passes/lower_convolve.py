@@ -18,13 +18,14 @@ own over the elements alone; none of the zeros is multiplied.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product as combinations
 from typing import Any
 
 from ..ir.node import Tensor
 from ..ir.op import CONVOLVE
 from ..loop import nodes as loop
-from ..loop.nodes import Expr, Stmt, Var
+from ..loop.nodes import Expr, Stmt
 from ..ops.windows import windows
 from ..sizes import Dim, multiply, product
 from .cluster import Cluster
@@ -33,6 +34,7 @@ from .contraction_spec import count_of
 from .convolution import Phase, phases_of
 from .index_math import Form
 from .lower_context import KernelBuilder
+from .lower_contract import emit_contraction, variables
 from .lower_loops import compute
 from .winograd import TAPS, TILE, Image, build_winograd, reach, worthwhile
 
@@ -91,15 +93,20 @@ def _phase(
     whole = all(phase.taps_every == 1 and phase.tap == 0 for phase in along)
     whole = whole and taps == list(w.dims[:-2])
 
-    def read(group: Expr, k: Expr, n: Expr) -> Expr:
-        g, row_, column = builder.forms((group, k, n))
-        *numbers, c = math.split(row_, [*taps, each])
-        index: list[Form] = [
-            math.add(math.scale(j, phase.taps_every), math.constant(phase.tap))
-            for j, phase in zip(numbers, along, strict=True)
-        ]
-        index += [c, math.add(math.scale(g, width), column)]
-        return builder.expression(w, tuple(index))
+    def reader(builder: KernelBuilder) -> Callable[[Expr, Expr, Expr], Expr]:
+        math = builder.math
+
+        def read(group: Expr, k: Expr, n: Expr) -> Expr:
+            g, row_, column = builder.forms((group, k, n))
+            *numbers, c = math.split(row_, [*taps, each])
+            index: list[Form] = [
+                math.add(math.scale(j, phase.taps_every), math.constant(phase.tap))
+                for j, phase in zip(numbers, along, strict=True)
+            ]
+            index += [c, math.add(math.scale(g, width), column)]
+            return builder.expression(w, tuple(index))
+
+        return read
 
     stored = builder.storage_of(w)
     strided = None
@@ -126,7 +133,8 @@ def _phase(
         _image(builder, result, along, base) if filtering else None,
         batch=groups, m=product(counts), n=width, k=length,
         a=Strided(_memory(builder, x), base, row=row, runs=_joined((*runs, (each, 1)))),
-        b=Operand(read, strided, "column" if stored is not None else "row"),
+        b=Operand(reader(builder), strided, "column" if stored is not None else "row"),
+        once=reader if builder.is_settled(w) else None,
     )  # fmt: skip
 
 
@@ -179,7 +187,9 @@ def _weights(target: Any, builder: KernelBuilder, cluster: Cluster, result: Tens
     )  # fmt: skip
 
 
-def _nest(target, builder, cluster, result, position, image, *, batch, m, n, k, a, b) -> None:
+def _nest(
+    target, builder, cluster, result, position, image, *, batch, m, n, k, a, b, once=None
+) -> None:
     math = builder.math
     others = [t for t in cluster.members if t is not result]
 
@@ -195,11 +205,6 @@ def _nest(target, builder, cluster, result, position, image, *, batch, m, n, k, 
             compute(builder, cluster, [result, *others], place)
         return block
 
-    def variable(prefix: str, extent: Dim) -> Var:
-        var = Var(builder.name(prefix))
-        math.variable(var, extent)
-        return var
-
     def unread(*index: Expr) -> Expr:
         raise AssertionError("the windows of a convolution are read in place")
 
@@ -213,15 +218,16 @@ def _nest(target, builder, cluster, result, position, image, *, batch, m, n, k, 
         a=Operand(unread, a, ""),
         b=b,
         epilogue=epilogue,
-        variable=variable,
+        variable=variables(builder),
     )
-    if image is not None and worthwhile(image, n, target):
+    if once is not None:
+        preparing = builder.preparing()
+        spec = replace(spec, once=(once(preparing), variables(preparing)))
+    if image is not None and worthwhile(image, n, target, once is None):
         built = build_winograd(spec, image, target)
     else:
         built = contraction_nest(spec, target, "tile")
-    builder.workspaces.extend(built.workspaces)
-    for stmt in built.body:
-        builder.emit(stmt)
+    emit_contraction(builder, built, spec)
 
 
 def _image(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..ir.node import Tensor
 from ..ir.op import LEAF
 from ..ir.program import Program
-from ..plan import ARENA, CONSTANT, FEED, OUTPUT, STATE_IN, STATE_OUT
+from ..plan import ARENA, CONSTANT, FEED, KEPT, OUTPUT, STATE_IN, STATE_OUT
 from ..sizes import Dim, product
 from .cluster import Cluster
 from .fuse import fuse
@@ -17,7 +17,7 @@ from .memory import Arena, Life, assign, reuse, safe_in_place
 from .places import Places, Stored
 from .schedule import Schedule, Write, schedule
 
-_ORDER = {FEED: 0, CONSTANT: 1, STATE_IN: 2, STATE_OUT: 3, OUTPUT: 4, ARENA: 5}
+_ORDER = {FEED: 0, CONSTANT: 1, STATE_IN: 2, STATE_OUT: 3, OUTPUT: 4, KEPT: 5, ARENA: 6}
 
 
 @dataclass

@@ -14,6 +14,7 @@ from .check_numerics import check_numerics
 from .cse import cse
 from .dce import dce
 from .fold import fold
+from .fold_scales import fold_scales
 from .inline_calls import inline_calls
 from .layout import layout
 from .simplify import RULES, simplify
@@ -51,6 +52,8 @@ GRAPH_PASSES: tuple[tuple[str, Pass], ...] = (
     ("fold", lambda p, o: fold(p)),
     # After simplify, which makes expressions equal that were not.
     ("cse", lambda p, o: cse(p)),
+    # Where it pays: what is settled is computed once, unless that is switched off.
+    ("fold_scales", lambda p, o: p if "prepare" in o.disable else fold_scales(p)),
     # Once nothing changes what convolutions read: rules see through the forms that people write.
     ("layout", lambda p, o: layout(p)),
     # Last: forgets what the others dropped.
@@ -82,6 +85,7 @@ PLAN_RULES = (
     "fuse_epilogue",
     "fuse_siblings",
     "winograd",
+    "prepare",
     "merge_launches",
     "in_place_state",
     "memory.in_place",

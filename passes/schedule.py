@@ -1,10 +1,11 @@
 """The order of clusters, and which of them share a launch.
 
-Order: everything that can fail, with what it needs, comes before the first write of a variable in
-place; a variable is written in place only after every other reader of its old value. Among what
-is left the cluster that frees most memory comes next (it keeps the live set small), then one that
-reads what the last one did; ties go in the order of the program. A variable for which these wishes
-contradict each other is not written in place.
+Order: what stays the same from run to run comes first. Everything that can fail, with what it
+needs, comes before the first write of a variable in place; a variable is written in place only
+after every other reader of its old value. Among what is left the cluster that frees most memory
+comes next (it keeps the live set small), then one that reads what the last one did; ties go in the
+order of the program. A variable for which these wishes contradict each other is not written in
+place.
 
 Launches: clusters next to each other in that order become one launch, their loops one after the
 other in one kernel, where at least one is small, or the two share data, unless both are large
@@ -89,7 +90,8 @@ def schedule(
                 if bits & bit:
                     above[other] |= above[number]
         in_place.add(write.variable)
-    order = _order(clusters, direct, early if in_place else 0, arena_bytes)
+    settled = sum(1 << number for number, cluster in enumerate(clusters) if cluster.settled)
+    order = _order(clusters, direct, settled, early if in_place else 0, arena_bytes)
     writers = {w.cluster for w in writes if w.variable in in_place}
     launches, notes = _launches(order, writers, updates, disable)
     return Schedule(launches, in_place, notes)
@@ -118,8 +120,8 @@ def _ancestors(direct: Sequence[set[int]]) -> list[int]:
     return above
 
 
-def _order(clusters, direct, early: int, arena_bytes) -> list[Cluster]:
-    """A topological order that keeps the live set small."""
+def _order(clusters, direct, settled: int, early: int, arena_bytes) -> list[Cluster]:
+    """A topological order that keeps the live set small, what is settled first."""
     count = len(clusters)
     waiting = [len(before) for before in direct]
     users: list[list[int]] = [[] for _ in range(count)]
@@ -144,10 +146,12 @@ def _order(clusters, direct, early: int, arena_bytes) -> list[Cluster]:
         return made - sum(held(t) for t in reads[number] if remaining[t] == 1)
 
     ready = [n for n in range(count) if not waiting[n]]
+    ready.sort(key=lambda n: not settled >> n & 1)
     result: list[Cluster] = []
     while ready:
         # Looking at a few dozen keeps this linear.
-        first = [n for n in ready[:64] if early >> n & 1] or ready[:48]
+        first = [n for n in ready[:64] if settled >> n & 1]
+        first = first or [n for n in ready[:64] if early >> n & 1] or ready[:48]
         recent = result[-1].reads.keys() | result[-1].stored.keys() if result else set()
         chosen = min(
             first,
@@ -164,7 +168,9 @@ def _order(clusters, direct, early: int, arena_bytes) -> list[Cluster]:
             if not waiting[user]:
                 freed.append(user)
         if freed:
-            ready = sorted([*ready, *freed], key=lambda n: (not early >> n & 1, n))
+            ready = sorted(
+                [*ready, *freed], key=lambda n: (not settled >> n & 1, not early >> n & 1, n)
+            )
     assert len(result) == count, "clusters depend on each other in a circle"
     return result
 
@@ -220,6 +226,8 @@ def _apart(launch, cluster, amount, large, reads, stored, members, updates) -> s
     """Why `cluster` does not join the launch before it; empty where it does."""
     if is_host_call(cluster) or is_host_call(launch[-1]):
         return "the host is called"
+    if cluster.settled != launch[-1].settled:
+        return "those are computed only when a variable has changed"
     if members + len(cluster.members) + len(cluster.inlined) > LARGEST_LAUNCH:
         return "the kernel before is as large as kernels get"
     if cluster.kind == CONTRACTION and amount > SMALL_WORK and large > SMALL_WORK:

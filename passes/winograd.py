@@ -169,13 +169,13 @@ class _Winograd:
         count = ceildiv(tiles, self.block)
         nest = repeat(self.spec, "t", count, loop.PARALLEL, self.task)
         return Contraction("winograd", (), tuple(self.transform_weights()), tuple(nest),
-                           (self.weights,))  # fmt: skip
+                           (self.weights,), self.weights)  # fmt: skip
 
     # -- weights ------------------------------------------------------------------------------
 
     def transform_weights(self) -> list[Stmt]:
         """weights[panel, e, c, v] = (G w[:, :, c, v] Gᵀ)[e]"""
-        spec, image = self.spec, self.image
+        spec, image = self.spec.packing_b(), self.image
 
         def line(t: Expr) -> list[Stmt]:
             panel = loop.floordiv(t, Const(image.channels))

@@ -18,7 +18,7 @@ from .cpu_values import Linear, Value, constant
 from .module import Module
 
 # Offsets in gf_frame and gf_table, in bytes.
-_POINTERS, _VALUES, _STATUS, _PROFILE, _LAUNCH = 8, 16, 24, 28, 36
+_POINTERS, _VALUES, _STATUS, _PROFILE, _LAUNCH, _PREPARED = 8, 16, 24, 28, 36, 64
 _HOST_CALL, _POLL, _LAUNCH_BEGIN, _LAUNCH_END = 24, 32, 40, 48
 _INTERRUPTED = 2
 _POLLED_LAUNCHES = 2  # shorter steps end soon enough without asking
@@ -37,7 +37,11 @@ def write_step(module: Module, plan: Plan, symbols: Sequence[Symbol]) -> int:
             if text not in names:
                 names[text] = module.kernel(kernel, f"kernel.{kernel.name}")
             kernels[id(kernel)] = names[text]
-    _Step(module, plan, kernels, values).write()
+    step = _Step(module, plan, kernels, values, "gf_step")
+    if plan.prepared:
+        _Step(module, plan, kernels, values, "prepare", "internal ").write(0, plan.prepared)
+        step.prepare()
+    step.write(plan.prepared, len(plan.launches))
     return len(names)
 
 
@@ -96,10 +100,20 @@ def _write_sizes(module: Module, values: Sequence[Dim], symbols: Sequence[Symbol
 
 
 class _Step:
-    def __init__(self, module: Module, plan: Plan, kernels: dict[int, str], values: Sequence[Size]):
+    """A function that makes launches."""
+
+    def __init__(
+        self,
+        module: Module,
+        plan: Plan,
+        kernels: dict[int, str],
+        values: Sequence[Size],
+        name: str,
+        linkage: str = "",
+    ):
         self.module, self.plan, self.kernels = module, plan, kernels
         self.slots = {size: position for position, size in enumerate(values)}
-        self.f = Function("gf_step", "i32", ["ptr %frame"])
+        self.f = Function(name, "i32", ["ptr %frame"], linkage)
 
     def field(self, offset: int, kind: str) -> Value:
         """A field of the frame that does not change during a step."""
@@ -122,13 +136,29 @@ class _Step:
         slot = self.f.define(f"getelementptr i8, ptr {table.text}, i64 {offset}", int64)
         return self.f.define(f"load ptr, ptr {slot.text}, align 8", int64).text
 
-    def write(self) -> None:
+    def prepare(self) -> None:
+        """Fills what is kept from run to run, unless it is there."""
+        f = self.f
+        found = self.field(_PREPARED, "i32")
+        missing = f.pure(f"icmp eq i32 {found.text}, 0", int64, 0, 0)
+        status, failed, after = f.fresh(), f.fresh(), f.fresh("o")
+        stop = f.fresh("f")
+        self.cold(missing.text, [
+            f"{status} = call i32 @prepare(ptr %frame)",
+            f"{failed} = icmp ne i32 {status}, 0",
+            f"br i1 {failed}, label %{stop}, label %{after}",
+            f"{stop}:",
+            f"ret i32 {status}",
+        ], after)  # fmt: skip
+
+    def write(self, first: int, last: int) -> None:
         f, plan = self.f, self.plan
-        profile = self.field(_PROFILE, "i32") if plan.launches else constant(0, int64)
+        profile = self.field(_PROFILE, "i32") if first < last else constant(0, int64)
         profiled = f.pure(f"icmp ne i32 {profile.text}, 0", int64, 0, 0)
-        polls = len(plan.launches) > _POLLED_LAUNCHES
-        for number, launch in enumerate(plan.launches):
-            if polls and 0 < number < plan.commit:
+        polls = last - first > _POLLED_LAUNCHES
+        for number in range(first, last):
+            launch = plan.launches[number]
+            if polls and first < number < plan.commit:
                 self.poll()
             self.hook(profiled, _LAUNCH_BEGIN, number)
             if launch.kernel is None:

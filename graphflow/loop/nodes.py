@@ -355,6 +355,22 @@ def statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
             yield from statements(stmt.otherwise)
 
 
+def targets(body: Sequence[Stmt]) -> set[Target]:
+    """All memory that statements read or write."""
+    found: set[Target] = set()
+    for stmt in statements(body):
+        if isinstance(stmt, (Store, Accumulate)):
+            found.add(stmt.target)
+        elif isinstance(stmt, Invoke):
+            found.update(target for target, _ in stmt.arguments)
+    for expr in expressions(body):
+        if isinstance(expr, Load):
+            found.add(expr.target)
+        elif isinstance(expr, Same):
+            found.update((expr.a, expr.b))
+    return found
+
+
 def operands(stmt: Stmt) -> tuple[Expr, ...]:
     """The expressions a statement holds itself."""
     if isinstance(stmt, For):

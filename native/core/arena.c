@@ -97,7 +97,7 @@ static int32_t largest_live_set(const gf_block *blocks, int32_t count, int32_t l
             free(change);
             return GF_BAD_SIZE;
         }
-        int64_t bytes = (block->bytes + GF_ARENA_ALIGNMENT - 1) & -GF_ARENA_ALIGNMENT;
+        int64_t bytes = gf_arena_aligned(block->bytes);
         change[block->first] += bytes;
         change[block->last + 1] -= bytes;
     }
@@ -133,7 +133,7 @@ int32_t gf_arena_plan(gf_block *blocks, int32_t count, int32_t launches, gf_aren
                 continue;
             }
             item *it = &items[used++];
-            it->bytes = (blocks[i].bytes + GF_ARENA_ALIGNMENT - 1) & -GF_ARENA_ALIGNMENT;
+            it->bytes = gf_arena_aligned(blocks[i].bytes);
             it->index = i;
             it->first = blocks[i].first;
             it->last = blocks[i].last;
@@ -159,8 +159,7 @@ int32_t gf_arena_measure(const gf_block *blocks, int32_t count, int32_t launches
     int32_t status = largest_live_set(blocks, count, launches, &size->lower_bound);
     size->bytes = 0;
     for (int32_t i = 0; i < count && status == GF_OK; i++) {
-        int64_t end =
-            (blocks[i].offset + blocks[i].bytes + GF_ARENA_ALIGNMENT - 1) & -GF_ARENA_ALIGNMENT;
+        int64_t end = gf_arena_aligned(blocks[i].offset + blocks[i].bytes);
         if (blocks[i].offset < 0 || blocks[i].offset > LARGEST_ARENA) {
             status = GF_BAD_SIZE;
         } else if (end > size->bytes) {

@@ -149,6 +149,25 @@ static int32_t check_buffers(const gf_description *d, const report *to)
     return GF_OK;
 }
 
+static int32_t check_kept(const gf_description *d, const report *to)
+{
+    int64_t total = 0;
+    for (int32_t i = 0; i < d->kept_count; i++) {
+        if (!pointer_exists(d->kept[i].pointer) || d->kept[i].bytes < 0 ||
+            d->kept[i].bytes > INT64_MAX - 2 * GF_ARENA_ALIGNMENT ||
+            __builtin_add_overflow(total, gf_arena_aligned(d->kept[i].bytes), &total)) {
+            return refuse(to, "kept buffer %d is not sound", i);
+        }
+    }
+    for (int32_t i = 0; i < d->source_count; i++) {
+        int32_t source = d->sources[i];
+        if (source < 0 || source >= d->state_count || d->states[source].pointer_in < 0) {
+            return refuse(to, "source %d of the kept buffers is not sound", i);
+        }
+    }
+    return GF_OK;
+}
+
 static int32_t check(const gf_description *d, const report *to)
 {
     if (d->symbol_count < 0 || d->value_count < 0 || d->moment_count < 0) {
@@ -185,6 +204,7 @@ static int32_t check(const gf_description *d, const report *to)
     int32_t status = check_states(d, to);
     status = status == GF_OK ? check_outputs(d, to) : status;
     status = status == GF_OK ? check_buffers(d, to) : status;
+    status = status == GF_OK ? check_kept(d, to) : status;
     return status == GF_OK ? check_symbols(d, to) : status;
 }
 
@@ -227,6 +247,8 @@ static int32_t copy_description(gf_description *to, const gf_description *d)
     to->value_binds = copy(d->value_binds, d->value_bind_count, sizeof *d->value_binds, &status);
     to->constants = copy(d->constants, d->constant_count, sizeof *d->constants, &status);
     to->buffers = copy(d->buffers, d->buffer_count, sizeof *d->buffers, &status);
+    to->kept = copy(d->kept, d->kept_count, sizeof *d->kept, &status);
+    to->sources = copy(d->sources, d->source_count, sizeof *d->sources, &status);
     to->checks = copy(d->checks, d->check_count, sizeof *d->checks, &status);
     if (status != GF_OK) {
         /* No shape was copied yet: free only the arrays. */
@@ -266,6 +288,8 @@ static void free_description(const gf_description *d)
     free((void *)d->value_binds);
     free((void *)d->constants);
     free((void *)d->buffers);
+    free((void *)d->kept);
+    free((void *)d->sources);
     free((void *)d->checks);
 }
 
@@ -295,6 +319,10 @@ static void count_pointers(gf_executable *executable)
     }
     for (int32_t i = 0; i < d->buffer_count; i++) {
         count_pointer(executable, d->buffers[i].pointer);
+    }
+    for (int32_t i = 0; i < d->kept_count; i++) {
+        count_pointer(executable, d->kept[i].pointer);
+        executable->kept_bytes += gf_arena_aligned(d->kept[i].bytes);
     }
 }
 
@@ -370,6 +398,7 @@ void gf_executable_destroy(gf_executable *executable)
         gf_run_free(run);
     }
     gf_bindings_free(executable);
+    gf_kept_drop(executable, executable->kept);
     free_description(&executable->d);
     free(executable->roots);
     gf_code_free(executable->code);
@@ -384,7 +413,8 @@ gf_executable_report gf_executable_inspect(gf_executable *executable)
     pthread_mutex_lock(&executable->mutex);
     gf_executable_report result = {
         (int64_t)code_bytes,   executable->last_size.bytes, executable->last_size.lower_bound,
-        executable->run_count, executable->run_bytes,       executable->planned_count};
+        executable->run_count, executable->run_bytes,       executable->planned_count,
+        executable->kept_bytes, executable->preparations};
     pthread_mutex_unlock(&executable->mutex);
     return result;
 }

@@ -21,6 +21,15 @@ typedef struct gf_binding {
     gf_arena_size size;
 } gf_binding;
 
+/* What is kept from run to run, of certain versions of variables. Counted: runs that began before
+ * a newer one took its place go on using it. */
+typedef struct gf_kept {
+    int32_t holders;  /* guarded by the executable's mutex */
+    int32_t complete; /* set by the run that fills it, before any other gets it */
+    gf_buffer *memory;
+    uint64_t versions[]; /* of the description's sources */
+} gf_kept;
+
 struct gf_executable {
     gf_description d;
     gf_code *code;
@@ -30,12 +39,15 @@ struct gf_executable {
     int32_t scalar_count; /* outputs of rank 0, which need no buffer */
     int32_t planned;      /* offsets were given */
     int32_t *roots;       /* for each arena buffer, the one whose memory it has */
+    int64_t kept_bytes;
 
     pthread_mutex_t mutex; /* guards what follows */
     gf_run *idle;
     gf_binding *bindings[BINDINGS_KEPT];
     uint64_t clock;
     int64_t planned_count;
+    gf_kept *kept; /* the latest */
+    int64_t preparations;
     int64_t run_count;
     int64_t run_bytes;
     gf_arena_size last_size;
@@ -60,6 +72,8 @@ struct gf_run {
     char *arena;
     int64_t arena_bytes;
 
+    gf_kept *kept;
+
     gf_store *store;
     gf_ticket ticket;
     int32_t pinned; /* a transaction is open */
@@ -81,6 +95,12 @@ int32_t gf_binding_find(gf_executable *executable, const int64_t *symbols, gf_bi
 void gf_binding_drop(gf_executable *executable, gf_binding *binding);
 /* Frees the cache; for gf_executable_destroy. */
 void gf_bindings_free(gf_executable *executable);
+
+/* Gives the run what is kept, with its memory, or memory to fill, from `heap`. */
+int32_t gf_kept_provide(gf_run *run, gf_heap *heap);
+/* The step has filled it: others may have it. */
+void gf_kept_publish(gf_run *run);
+void gf_kept_drop(gf_executable *executable, gf_kept *kept);
 
 static inline int64_t gf_size_under(const gf_binding *binding, gf_size size)
 {

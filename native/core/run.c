@@ -17,6 +17,7 @@ void gf_run_free(gf_run *run)
     if (run->binding != NULL) {
         gf_binding_drop(run->executable, run->binding);
     }
+    gf_kept_drop(run->executable, run->kept);
     if (run->output_dims != NULL) {
         free(run->output_dims[0]);
     }
@@ -338,6 +339,7 @@ int32_t gf_run_bind(gf_run *run, gf_heap *heap)
     status = check_feeds(run);
     status = status == GF_OK ? provide_arena(run) : status;
     status = status == GF_OK ? provide_versions(run, heap) : status;
+    status = status == GF_OK ? gf_kept_provide(run, heap) : status;
     return status == GF_OK ? provide_outputs(run, heap) : status;
 }
 
@@ -361,7 +363,11 @@ int32_t gf_run_step(gf_run *run, int32_t profile)
     uint64_t mode = gf_mode_enter();
     int32_t status = run->executable->step(frame);
     gf_mode_leave(mode);
-    return status != GF_OK ? status : frame->status;
+    status = status != GF_OK ? status : frame->status;
+    if (status == GF_OK) {
+        gf_kept_publish(run);
+    }
+    return status;
 }
 
 static void end_transaction(gf_run *run, int32_t commit)

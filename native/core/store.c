@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -17,9 +18,13 @@ typedef struct variable {
     int32_t in_place; /* ... into the current version */
     pthread_t writer;
     gf_buffer *current; /* NULL: no value yet */
+    uint64_t version;
     int32_t rank;
     int64_t dims[GF_MAX_RANK];
 } variable;
+
+/* Of all stores, so that a version says which variable it is of, too. */
+static _Atomic uint64_t versions;
 
 struct gf_store {
     pthread_mutex_t mutex;
@@ -158,6 +163,7 @@ static int32_t admit(gf_store *store, gf_use *uses, int32_t count)
         int alone = v->current != NULL && gf_buffer_holders(v->current) == 1;
         if (use->reads) {
             gf_buffer_retain(use->before);
+            use->version = v->version;
             use->rank = v->rank;
             memcpy(use->dims, v->dims, (size_t)v->rank * sizeof *v->dims);
         }
@@ -281,6 +287,7 @@ void gf_store_end(gf_store *store, gf_use *uses, int32_t count, int32_t commit)
                     gf_buffer_release(v->current);
                     v->current = use->after;
                 }
+                v->version = 1 + atomic_fetch_add_explicit(&versions, 1, memory_order_relaxed);
                 v->rank = use->new_rank;
                 memcpy(v->dims, use->new_dims, (size_t)use->new_rank * sizeof *v->dims);
             } else if (use->after != use->before) {

@@ -158,8 +158,16 @@ public:
         }
     }
 
-    void create(const py::bytes &object, int32_t symbols, int32_t values, int32_t moments, int64_t outside_bytes,
-                int64_t budget)
+    void read_kept(const py::list &rows)
+    {
+        for (const py::handle &row : rows) {
+            auto fields = row.cast<py::tuple>();
+            kept_.push_back({fields[0].cast<int32_t>(), fields[1].cast<int64_t>()});
+        }
+    }
+
+    void create(const py::bytes &object, int32_t symbols, int32_t values, int32_t moments,
+                const std::vector<int32_t> &sources, int64_t outside_bytes, int64_t budget)
     {
         gf_description description = {symbols,
                                       values,
@@ -170,6 +178,8 @@ public:
                                       count(states_),
                                       count(outputs_),
                                       count(buffers_),
+                                      count(kept_),
+                                      count(sources),
                                       count(checks_),
                                       feeds_.data(),
                                       value_binds_.data(),
@@ -177,6 +187,8 @@ public:
                                       states_.data(),
                                       outputs_.data(),
                                       buffers_.data(),
+                                      kept_.data(),
+                                      sources.data(),
                                       checks_.data(),
                                       outside_bytes,
                                       budget};
@@ -212,6 +224,7 @@ private:
     std::vector<gf_state_spec> states_;
     std::vector<gf_output_spec> outputs_;
     std::vector<gf_buffer_spec> buffers_;
+    std::vector<gf_kept_spec> kept_;
     std::vector<gf_check_spec> checks_;
 };
 
@@ -219,8 +232,9 @@ std::unique_ptr<Executable>
 make_executable(const py::bytes &object, int32_t symbol_count, int32_t value_count,
                 int32_t moment_count, const py::list &feeds, const py::list &value_binds,
                 const py::list &constants, const py::list &states, const py::list &outputs,
-                const py::list &buffers, const py::list &checks, const py::list &calls,
-                const py::list &evidence, int64_t outside_bytes, int64_t budget, bool small)
+                const py::list &buffers, const py::list &kept,
+                const std::vector<int32_t> &prepares_from, const py::list &checks,
+                const py::list &calls, const py::list &evidence, int64_t outside_bytes, int64_t budget, bool small)
 {
     auto executable = std::make_unique<Executable>();
     Reader reader(*executable);
@@ -230,9 +244,11 @@ make_executable(const py::bytes &object, int32_t symbol_count, int32_t value_cou
     reader.read_states(states);
     reader.read_outputs(outputs);
     reader.read_buffers(buffers);
+    reader.read_kept(kept);
     reader.read_checks(checks);
     reader.read_calls(calls);
-    reader.create(object, symbol_count, value_count, moment_count, outside_bytes, budget);
+    reader.create(object, symbol_count, value_count, moment_count, prepares_from, outside_bytes,
+                  budget);
     executable->symbol_count = symbol_count;
     for (const py::handle &operands : evidence) {
         executable->evidence.push_back(read_operands(operands));
@@ -251,6 +267,8 @@ py::dict inspect(const Executable &executable)
     result["arenas"] = report.arenas;
     result["arena_total_bytes"] = report.arena_total_bytes;
     result["bindings"] = report.bindings;
+    result["kept_bytes"] = report.kept_bytes;
+    result["preparations"] = report.preparations;
     return result;
 }
 
@@ -391,7 +409,7 @@ void define_programs(PyObject *object)
         .def(py::init(&make_executable), py::arg("object"), py::kw_only(), py::arg("symbol_count"),
              py::arg("value_count"), py::arg("launch_count"), py::arg("feeds"),
              py::arg("value_binds"), py::arg("constants"), py::arg("states"), py::arg("outputs"),
-             py::arg("buffers"), py::arg("checks"), py::arg("calls"), py::arg("evidence"),
+             py::arg("buffers"), py::arg("kept"), py::arg("prepares_from"), py::arg("checks"), py::arg("calls"), py::arg("evidence"),
              py::arg("outside_bytes"), py::arg("budget"), py::arg("small"))
         .def("arena", &arena_of, py::arg("symbols"))
         .def("inspect", &inspect);

@@ -194,7 +194,10 @@ static void create_executable(const char *object, size_t bytes)
     const gf_state_spec state = {2, -1, 1, 0, shape};
     const gf_output_spec output = {-1, GF_FROM_STATE_OUT, 0, shape};
     const gf_buffer_spec blocks[2] = {{2, -1, 100, 0, 0, -1}, {3, 0, 50, 1, 1, -1}};
+    const gf_kept_spec kept = {4, 300};
     gf_description description = {.moment_count = 1,
+                                  .kept_count = 1,
+                                  .kept = &kept,
                                   .feed_count = 1,
                                   .feeds = &feed,
                                   .state_count = 1,

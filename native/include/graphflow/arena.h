@@ -12,6 +12,12 @@ extern "C" {
 
 #define GF_ARENA_ALIGNMENT 64
 
+/* Bytes rounded up to whole lines. */
+static inline int64_t gf_arena_aligned(int64_t bytes)
+{
+    return (bytes + GF_ARENA_ALIGNMENT - 1) & -(int64_t)GF_ARENA_ALIGNMENT;
+}
+
 /* A block that is alive from launch `first` to launch `last`, both inclusive. */
 typedef struct gf_block {
     int64_t bytes;

@@ -81,6 +81,12 @@ typedef struct gf_buffer_spec {
     int64_t offset;      /* -1: to be planned when sizes bind; all or none have one */
 } gf_buffer_spec;
 
+/* Keeps its contents from run to run: the step fills it where frame->prepared is 0. */
+typedef struct gf_kept_spec {
+    int32_t pointer;
+    int64_t bytes;
+} gf_kept_spec;
+
 /* The sizes a and b must be equal. */
 typedef struct gf_check_spec {
     gf_size a, b;
@@ -92,13 +98,15 @@ typedef struct gf_check_spec {
 typedef struct gf_description {
     int32_t symbol_count, value_count, moment_count;
     int32_t feed_count, value_bind_count, constant_count, state_count, output_count, buffer_count,
-        check_count;
+        kept_count, source_count, check_count;
     const gf_feed_spec *feeds;
     const gf_value_bind *value_binds;
     const gf_constant_spec *constants;
     const gf_state_spec *states;
     const gf_output_spec *outputs;
     const gf_buffer_spec *buffers;
+    const gf_kept_spec *kept;
+    const int32_t *sources; /* the states that the kept buffers are made of */
     const gf_check_spec *checks;
     /* What a run needs beside its arena, and how much it may need in all; a budget of 0 is none.
      * More is a GF_SIZE_MISMATCH of message GF_OVER_BUDGET, found before anything runs. */
@@ -124,6 +132,8 @@ typedef struct gf_executable_report {
     int64_t arenas;            /* arenas that exist */
     int64_t arena_total_bytes; /* memory they hold */
     int64_t bindings;          /* sets of sizes that were planned, ever */
+    int64_t kept_bytes;
+    int64_t preparations; /* how often what is kept was computed, ever */
 } gf_executable_report;
 
 gf_executable_report gf_executable_inspect(gf_executable *executable);

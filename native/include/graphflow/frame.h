@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-#define GF_ABI_VERSION 1
+#define GF_ABI_VERSION 2
 
 typedef struct gf_frame gf_frame;
 
@@ -57,7 +57,7 @@ typedef struct gf_table {
 
 struct gf_frame {
     const gf_table *table;
-    void **pointers;       /* one per buffer id of the Plan: feeds, constants, states, outputs, arena */
+    void **pointers;       /* one per buffer id of the Plan: feeds, constants, states, … */
     const int64_t *values; /* what gf_sizes wrote for this run's symbols */
     int32_t status;        /* GF_*, set by fail/poll/host_call; read after launches that can fail */
     int32_t profile;       /* nonzero: report launches */
@@ -65,6 +65,8 @@ struct gf_frame {
     int32_t launch;        /* index of the launch that failed, for messages */
     int64_t fail_values[2];
     void *runtime;         /* private to the runtime */
+    int32_t prepared;      /* nonzero: what is kept from run to run is there, and still right */
+    int32_t reserved;
 };
 
 #ifdef __cplusplus

@@ -28,6 +28,7 @@ typedef struct gf_use {
     int32_t writes;    /* gives a new value */
     int32_t in_place;  /* in: the step may write in place; out: it does */
     gf_buffer *before; /* pinned, when it reads */
+    uint64_t version;  /* of `before`: another number for every value a variable ever had */
     gf_buffer *after;  /* the new version: the same buffer when in place, else set by the run */
     int32_t rank;      /* of `before` */
     int64_t dims[GF_MAX_RANK];
