@@ -46,6 +46,7 @@ _ELEMENTS = WIDE * WIDE
 _COLUMNS = 2  # vectors of a panel
 _ROWS = 8  # tiles of the micro-kernel
 _TASK_OPERATIONS = 1 << 18
+_BYTES_A_CYCLE = 3.5  # that a core gets from memory
 
 Matrix = tuple[tuple[Fraction, ...], ...]
 
@@ -117,15 +118,20 @@ def worthwhile(image: Image, outputs: int, target: Target, per_run: bool = True)
     lanes = target.vector_bits // 32
     if lanes < 4 or image.channels < lanes or outputs < lanes:
         return False
-    tiles, channels = assumed(image.tiles), image.channels
-    points = assumed(image.batch) * image.high * image.wide
+    # Where the batch is unknown, few images decide: this loses most where they are few, the direct
+    # way little where they are many.
+    batch = image.batch if isinstance(image.batch, int) else 8 if per_run else 1
+    tiles = batch * count_of(image.high, TILE) * count_of(image.wide, TILE)
+    channels, points = image.channels, batch * image.high * image.wide
     columns = count_of(outputs, _COLUMNS * lanes) * _COLUMNS * lanes
     rate = 2 * lanes  # multiply-adds a cycle
     direct = points * TAPS * TAPS * channels * columns / (0.9 * rate)
     products = _ELEMENTS * count_of(tiles, _ROWS) * _ROWS * channels * columns / (0.8 * rate)
     transforms = tiles * (count_of(channels, lanes) * 220 + count_of(outputs, lanes) * 150)
     weights = channels * count_of(outputs, lanes) * 100 if per_run else 0
-    # What does not stay in the second cache is read again by every task.
+    # With few tiles the weights, four times as many, are what takes time.
+    size = channels * columns * 4 / _BYTES_A_CYCLE
+    products, direct = max(products, _ELEMENTS * size), max(direct, TAPS * TAPS * size)
     return products + transforms + weights < 0.85 * direct
 
 
