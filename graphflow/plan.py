@@ -102,9 +102,6 @@ class Output:
 class Plan:
     launches: tuple[Launch, ...]
     buffers: tuple[PlanBuffer, ...]
-    # How many launches come first that fill the kept buffers, and read nothing but constants and
-    # variables that the step does not write: they run when one of those has changed.
-    prepared: int = 0
     feeds: tuple[int, ...] = ()
     constants: tuple[tuple[int, Any], ...] = ()  # (buffer id, FrozenArray)
     states: tuple[State, ...] = ()
@@ -113,6 +110,9 @@ class Plan:
     calls: tuple[HostCall, ...] = ()
     # First launch that writes state in place; nothing at or after it can fail or be interrupted.
     commit: int = 0
+    # How many launches come first that fill the kept buffers, and read nothing but constants and
+    # variables that the step does not write: they run when one of those has changed.
+    prepared: int = 0
     arena_bytes: int | None = None  # static plans only
     arena_lower_bound: int | None = None
     # Pairs of sizes that a run must find equal, in the order of the Program's constraints.
