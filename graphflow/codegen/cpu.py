@@ -15,38 +15,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..dtypes import bool_, int64
-from ..errors import InternalError
 from ..loop import nodes as loop
 from ..sizes import Size
 from . import cpu_memory as memory
 from . import cpu_operators as operators
-from .cpu_analysis import Analysis, Writes, children, is_product, lanes_dtype
-from .cpu_blocks import BODY, BRANCH, ENTRY, Function
+from .cpu_analysis import Analysis, children, is_product, lanes_dtype
+from .cpu_blocks import Function
+from .cpu_flow import first_lane, run_check, run_if
+from .cpu_loops import run_for
 from .cpu_memory import Place
+from .cpu_registers import NeedsMemory, read_register, write_register
 from .cpu_values import Linear, Operand, Value, constant, memory_type, poison
 from .target import Target
-
-_TABLE_FAIL = 16  # offset of gf_table.fail
-
-
-class NeedsMemory(Exception):
-    """A register Local is indexed by something that is not constant."""
-
-    def __init__(self, local: loop.Local):
-        super().__init__(local.name)
-        self.local = local
-
-
-class Stores:
-    """What memory a loop stores to: any buffer, and these Locals."""
-
-    __slots__ = ("buffers", "locals")
-
-    def __init__(self, writes: Writes):
-        self.buffers, self.locals = writes.buffers, writes.locals
-
-    def touches(self, key: int | None) -> bool:
-        return self.buffers if key is None else key in self.locals
 
 
 class Emitter:
@@ -212,7 +192,7 @@ class Emitter:
         place = self.places.get(id(target))
         if place is None:
             assert isinstance(target, loop.Local)
-            return self.read_register(target, index)
+            return read_register(self, target, index)
         if place.lanes:
             index = self.lane_index(index)
         version = self.versions.get(place.key, self.version) if place.key else self.version
@@ -222,104 +202,6 @@ class Emitter:
         """The index of this lane's element where each element of a Local has a row of lanes."""
         scaled = self.apply("mul", [index, Linear(self.lanes, {})], int64)
         return self.apply("add", [scaled, Linear(0, {}, 1)], int64)
-
-    # -- register Locals
-
-    def element(self, local: loop.Local, index: Operand) -> tuple[int, int]:
-        """(position, stride) of a constant index."""
-        form = Linear.of(index) if not (isinstance(index, Value) and index.lanes) else None
-        if form is None or form.terms:
-            raise NeedsMemory(local)
-        if form.stride not in (0, 1) and not self.is_square(local, form.stride):
-            raise NeedsMemory(local)
-        return form.constant, form.stride
-
-    def is_square(self, local: loop.Local, side: int) -> bool:
-        """Whether a tile is `side` vectors of `side` lanes, of which a column can be read."""
-        layout = self.layouts.get(id(local))
-        return (
-            layout is not None
-            and local.size == side * side
-            and all(lanes == used == side for _, lanes, used in layout)
-            and side % max(1, self.lanes) == 0
-        )
-
-    def read_register(self, local: loop.Local, index: Operand) -> Value:
-        position, stride = self.element(local, index)
-        elements = self.env[id(local)]
-        layout = self.layouts.get(id(local))
-        if stride > 1:
-            start, column = divmod(position, stride)
-            turned = self.f.transposed(elements)[column]
-            if self.lanes == stride:
-                return turned
-            return self.f.shuffle(turned, range(start, start + self.lanes))
-        if layout is None:
-            if not stride:
-                return elements[position]
-        else:
-            segment, offset = self.segment(layout, position)
-            start, lanes, _ = layout[segment]
-            if not stride:
-                return self.f.extract(elements[segment], offset)
-            if start == position and lanes == self.lanes:
-                return elements[segment]
-        vector = poison(local.dtype, self.lanes)
-        for lane in range(self.used or self.lanes):
-            if layout is None:
-                part = elements[position + lane]
-            else:
-                segment, offset = self.segment(layout, position + lane)
-                part = self.f.extract(elements[segment], offset)
-            vector = self.f.insert(vector, part, lane)
-        return vector
-
-    @staticmethod
-    def segment(layout: list[tuple[int, int, int]], position: int) -> tuple[int, int]:
-        for number, (start, _, used) in enumerate(layout):
-            if start <= position < start + used:
-                return number, position - start
-        raise InternalError(f"element {position} is outside its register tile")
-
-    def write_register(self, local: loop.Local, index: Operand, value: Value) -> None:
-        position, stride = self.element(local, index)
-        if stride > 1:
-            raise NeedsMemory(local)
-        elements = self.env[id(local)]
-        layout = self.layouts.get(id(local))
-        if not stride:
-            if id(local) in self.lane_locals:
-                value = self.f.broadcast(value, self.lanes)
-            elif value.lanes:
-                raise InternalError(f"lanes of {self.name} store to one element of {local.name}")
-            if self.mask is not None and self.mask is not self.tail:
-                value = self.f.select(self.mask, value, self.read_register(local, index))
-            if layout is None:
-                elements[position] = value
-            else:
-                segment, offset = self.segment(layout, position)
-                lanes = layout[segment][1]
-                elements[segment] = (
-                    self.f.insert(elements[segment], value, offset) if lanes else value
-                )
-            return
-        value = self.f.broadcast(value, self.lanes)
-        if self.mask is not None and self.mask is not self.tail:
-            value = self.f.select(self.mask, value, self.read_register(local, index))
-        if layout is not None:
-            segment, offset = self.segment(layout, position)
-            if layout[segment][:2] == (position, self.lanes):
-                elements[segment] = value
-                return
-        for lane in range(self.used or self.lanes):
-            part = self.f.extract(value, lane)
-            if layout is None:
-                elements[position + lane] = part
-            else:
-                segment, offset = self.segment(layout, position + lane)
-                elements[segment] = (
-                    self.f.insert(elements[segment], part, offset) if layout[segment][1] else part
-                )
 
     # -- statements
 
@@ -365,7 +247,7 @@ class Emitter:
             value = self.f.vector(value, self.lanes) if value.stride else self.f.scalar(value)
         if place is None:
             assert isinstance(target, loop.Local)
-            self.write_register(target, index, value)
+            write_register(self, target, index, value)
             return
         if place.lanes:
             index = self.lane_index(index)
@@ -383,7 +265,7 @@ class Emitter:
         if mask is None or mask is self.tail or not value.lanes:
             value = f.extract(value, 0)
         else:
-            value = f.extract_at(value, self.first(mask))
+            value = f.extract_at(value, first_lane(self, mask))
         memory.store(f, place, index, value, 0, None)
 
     def do_accumulate(self, stmt: loop.Accumulate) -> None:
@@ -442,228 +324,6 @@ class Emitter:
             value = operators.apply(self.f, self.target, op, [low, high], value.dtype)
         return self.f.extract(value, 0) if until == 0 else value
 
-    # -- control flow
-
-    def carried(self, writes: Writes) -> list[int]:
-        keys = [key for key in writes.locals if key in self.env and key not in writes.declared]
-        shadows = [id(self.redirect[key]) for key in writes.locals if key in self.redirect]
-        return keys + [key for key in shadows if key in self.env]
-
-    def clobber(self, writes: Writes) -> None:
-        if writes.buffers:
-            self.bump(None)
-        for key in writes.locals:
-            if key in self.places:
-                self.bump(key)
-
-    def counted(
-        self, start: Operand, stop: Operand, step: int, writes: Writes,
-        body: Callable[[Value | Linear], None],
-    ) -> None:  # fmt: skip
-        """for i in range(start, stop, step): body(i), where step divides the distance or the body
-        masks what is beyond."""
-        f = self.f
-        distance = Linear.of(stop).plus(Linear.of(start), -1).number
-        if distance is not None and distance <= step:
-            if distance > 0:
-                body(start)
-            return
-        first, last = f.scalar(start), f.scalar(stop)
-        outer = f.scope
-        runs = None if distance is not None else f.compare("slt", first, last)
-        keys = self.carried(writes)
-        before = {key: list(self.env[key]) for key in keys}
-        entry = f.push(ENTRY, guarded=runs is not None)
-        inside = f.push(BODY, stores=Stores(writes))
-        inside_label = inside.label
-        counter = Value(f.fresh("%i"), int64, 0, f.level, None, first.nonnegative)
-        phis: list[tuple[int, int, Value]] = []
-        for key in keys:
-            for position, value in enumerate(before[key]):
-                phi = Value(f.fresh("%r"), value.dtype, value.lanes, f.level)
-                self.env[key][position] = phi
-                phis.append((key, position, phi))
-        self.clobber(writes)
-        body(counter)
-        following = f.fresh("%n")
-        again = f.fresh("%c")
-        exit_label = f.fresh("x")
-        f.do(f"{following} = add nsw i64 {counter.text}, {step}")
-        f.do(f"{again} = icmp slt i64 {following}, {last.text}")
-        f.do(f"br i1 {again}, label %{inside_label}, label %{exit_label}")
-        latch = inside.label
-        f.pop()
-        f.pop()
-        entry_label = entry.label
-        if runs is None:
-            outer.lines.append(f"br label %{entry_label}")
-        else:
-            outer.lines.append(f"br i1 {runs.text}, label %{entry_label}, label %{exit_label}")
-        outer.lines.append(f"{entry_label}:")
-        outer.lines += entry.lines
-        outer.lines.append(f"br label %{inside_label}")
-        outer.lines.append(f"{inside_label}:")
-        outer.lines.append(
-            f"{counter.text} = phi i64 [{first.text}, %{entry_label}], [{following}, %{latch}]"
-        )
-        joins = []
-        for key, position, phi in phis:
-            initial, final = before[key][position], self.env[key][position]
-            outer.lines.append(
-                f"{phi.text} = phi {phi.type} [{initial.text}, %{entry_label}],"
-                f" [{final.text}, %{latch}]"
-            )
-            if final is phi:
-                result = initial
-            elif runs is None:
-                result = Value(final.text, final.dtype, final.lanes, f.level)
-            else:
-                result = Value(f.fresh("%r"), final.dtype, final.lanes, f.level)
-                joins.append(
-                    f"{result.text} = phi {result.type} [{initial.text}, %{outer.label}],"
-                    f" [{final.text}, %{latch}]"
-                )
-            self.env[key][position] = result
-        outer.lines += inside.lines
-        outer.lines.append(f"{exit_label}:")
-        outer.lines += joins
-        outer.label = exit_label
-        self.clobber(writes)
-
-    def branch(
-        self, condition: Value, writes: Writes,
-        then: Callable[[], None], otherwise: Callable[[], None] | None = None,
-    ) -> None:  # fmt: skip
-        f = self.f
-        if condition.number is not None:
-            chosen = then if condition.number else otherwise
-            if chosen is not None:
-                chosen()
-            return
-        outer = f.scope
-        keys = self.carried(writes)
-        before = {key: list(self.env[key]) for key in keys}
-        ends: list[tuple[str, dict[int, list[Value]]]] = []
-        labels = []
-        text: list[str] = []
-        join = f.fresh("j")
-        for part in (then, otherwise):
-            if part is None:
-                labels.append(join)
-                ends.append((outer.label, before))
-                continue
-            for key in keys:
-                self.env[key][:] = before[key]
-            scope = f.push(BRANCH)
-            labels.append(scope.label)
-            text.append(f"{scope.label}:")
-            part()
-            f.do(f"br label %{join}")
-            f.pop()
-            text += scope.lines
-            ends.append((scope.label, {key: list(self.env[key]) for key in keys}))
-        outer.lines.append(f"br i1 {condition.text}, label %{labels[0]}, label %{labels[1]}")
-        outer.lines += text
-        outer.lines.append(f"{join}:")
-        (first_label, first), (second_label, second) = ends
-        for key in keys:
-            for position, (a, b) in enumerate(zip(first[key], second[key], strict=True)):
-                if a.text == b.text:
-                    self.env[key][position] = a
-                    continue
-                phi = Value(f.fresh("%r"), a.dtype, a.lanes, f.level)
-                outer.lines.append(
-                    f"{phi.text} = phi {phi.type} [{a.text}, %{first_label}],"
-                    f" [{b.text}, %{second_label}]"
-                )
-                self.env[key][position] = phi
-        outer.label = join
-        self.clobber(writes)
-
-    def do_if(self, stmt: loop.If) -> None:
-        condition = self.eval(stmt.condition)
-        assert isinstance(condition, Value)  # a boolean is no linear form
-        writes = self.analysis.writes_of(stmt)
-        if not condition.lanes:
-            otherwise = (lambda: self.block(stmt.otherwise)) if stmt.otherwise else None
-            self.branch(condition, writes, lambda: self.block(stmt.then), otherwise)
-            return
-        if stmt.then:
-            self.masked(condition, writes, stmt.then)
-        if stmt.otherwise:
-            opposite = operators.apply(self.f, self.target, "not", [condition], bool_)
-            self.masked(opposite, writes, stmt.otherwise)
-
-    def masked(self, condition: Value, writes: Writes, body: Sequence[loop.Stmt]) -> None:
-        """Runs the body for the lanes of the condition, where there are any."""
-        outer, f = self.mask, self.f
-        mask = condition if outer is None else f.op("and", bool_, outer, condition)
-
-        def run() -> None:
-            self.mask = mask
-            self.block(body)
-            self.mask = outer
-
-        self.branch(self.any(mask), writes, run)
-
-    def first(self, mask: Value) -> Value:
-        """The number of the first lane that runs, of some that do."""
-        width = f"i{mask.lanes}"
-        bits = self.f.pure(f"bitcast {mask.typed} to {width}", int64, 0, mask.level)
-        text = f"call {width} @llvm.cttz.{width}({width} {bits.text}, i1 true)"
-        lane = self.f.pure(text, int64, 0, mask.level)
-        if mask.lanes == 64:
-            return lane
-        wider = "zext" if mask.lanes < 64 else "trunc"
-        return self.f.pure(f"{wider} {width} {lane.text} to i64", int64, 0, mask.level)
-
-    def any(self, mask: Value) -> Value:
-        bits = self.f.pure(f"bitcast {mask.typed} to i{mask.lanes}", bool_, 0, mask.level)
-        return self.f.pure(f"icmp ne i{mask.lanes} {bits.text}, 0", bool_, 0, mask.level)
-
-    def do_check(self, stmt: loop.Check) -> None:
-        f = self.f
-        condition = self.eval(stmt.condition)
-        if condition.number is not None and condition.number:
-            return
-        values = [self.eval(value) for value in stmt.values]
-        wrong = operators.apply(f, self.target, "not", [self.unify([condition])[0]], bool_)
-        lanes = []
-        if self.lanes:
-            wrong = f.broadcast(wrong, self.lanes)
-            if self.mask is not None:
-                wrong = f.op("and", bool_, wrong, self.mask)
-            lanes = [f.vector(value, self.lanes) for value in values]
-            failed = self.any(wrong)
-        else:
-            lanes = [f.scalar(value) for value in values]
-            failed = wrong
-        cold, after = f.fresh("f"), f.fresh("o")
-        f.do(f"br i1 {failed.text}, label %{cold}, label %{after}, !prof !0")
-        f.do(f"{after}:")
-        f.scope.label = after
-        lines = [f"{cold}:"]
-        texts = [value.text for value in lanes]
-        if self.lanes:
-            bits, lane = f.fresh(), f.fresh()
-            width = f"i{self.lanes}"
-            lines.append(f"{bits} = bitcast {wrong.typed} to {width}")
-            lines.append(f"{lane} = call {width} @llvm.cttz.{width}({width} {bits}, i1 false)")
-            texts = []
-            for value in lanes:
-                name = f.fresh()
-                lines.append(f"{name} = extractelement {value.typed}, {width} {lane}")
-                texts.append(name)
-        table, slot, fail = f.fresh(), f.fresh(), f.fresh()
-        lines += [
-            f"{table} = load ptr, ptr %frame, align 8",
-            f"{slot} = getelementptr i8, ptr {table}, i64 {_TABLE_FAIL}",
-            f"{fail} = load ptr, ptr {slot}, align 8",
-            f"call void {fail}(ptr %frame, i32 {stmt.site}, i64 {texts[0]}, i64 {texts[1]})",
-            f"br label %{after}",
-        ]
-        f.cold += lines
-
     def do_invoke(self, stmt: loop.Invoke) -> None:
         f = self.f
         name = self.module.invoked(stmt.kernel)
@@ -685,14 +345,9 @@ class Emitter:
             if isinstance(target, loop.Local):
                 self.bump(id(target))
 
-    def do_for(self, stmt: loop.For) -> None:
-        from .cpu_loops import run_for
-
-        run_for(self, stmt)
-
 
 _STATEMENTS: dict[type, Callable] = {
-    loop.For: Emitter.do_for, loop.Let: Emitter.do_let, loop.Local: Emitter.do_local,
-    loop.Store: Emitter.do_store, loop.Accumulate: Emitter.do_accumulate, loop.If: Emitter.do_if,
-    loop.Check: Emitter.do_check, loop.Invoke: Emitter.do_invoke,
+    loop.For: run_for, loop.Let: Emitter.do_let, loop.Local: Emitter.do_local,
+    loop.Store: Emitter.do_store, loop.Accumulate: Emitter.do_accumulate, loop.If: run_if,
+    loop.Check: run_check, loop.Invoke: Emitter.do_invoke,
 }  # fmt: skip

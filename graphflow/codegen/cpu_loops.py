@@ -10,7 +10,9 @@ from ..loop import nodes as loop
 from . import cpu_operators as operators
 from .cpu_analysis import VectorFacts, captures, lanes_dtype, packs
 from .cpu_blocks import Function
+from .cpu_flow import branch, clobber, counted
 from .cpu_memory import Place
+from .cpu_registers import NeedsMemory
 from .cpu_values import Linear, Operand, Value, constant, memory_type, type_of, vector_literal
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def _serial(e: Emitter, stmt: loop.For, extent: Operand, start: Operand = _ZERO)
         e.vars[id(stmt.var)] = counter
         e.block(stmt.body)
 
-    e.counted(start, extent, 1, e.analysis.writes(stmt.body), body)
+    counted(e, start, extent, 1, e.analysis.writes(stmt.body), body)
 
 
 def _unrolled(e: Emitter, stmt: loop.For) -> None:
@@ -85,7 +87,7 @@ def _long_vector(e: Emitter, stmt: loop.For, facts: VectorFacts, extent: Operand
     lanes, wide = facts.lanes, facts.lanes * facts.unroll
     shadows = _Shadows(e, facts, wide)
     stop = _whole(e, extent, wide)
-    e.counted(_ZERO, stop, wide, writes, lambda i: _pack(e, stmt, i, wide))
+    counted(e, _ZERO, stop, wide, writes, lambda i: _pack(e, stmt, i, wide))
     shadows.narrow(lanes)
     number = Linear.of(extent).number
     if number is not None:
@@ -102,12 +104,12 @@ def _long_vector(e: Emitter, stmt: loop.For, facts: VectorFacts, extent: Operand
             )
             _pack(e, stmt, i, lanes, mask)
 
-        e.counted(stop, extent, lanes, writes, masked)
+        counted(e, stop, extent, lanes, writes, masked)
         shadows.combine()
     else:
         if facts.unroll > 1:
             single = _whole(e, extent, lanes)
-            e.counted(stop, single, lanes, writes, lambda i: _pack(e, stmt, i, lanes))
+            counted(e, stop, single, lanes, writes, lambda i: _pack(e, stmt, i, lanes))
             stop = single
         shadows.combine()
         _serial(e, stmt, extent, stop)
@@ -203,8 +205,8 @@ def _parallel(e: Emitter, stmt: loop.For) -> None:
     few = operators.compare_linear(f, "le", extent, Linear(stmt.grain, {}), 0, int64)
     writes = e.analysis.writes(stmt.body)
     assert few is not None
-    e.branch(few, writes, inline, spread)
-    e.clobber(writes)
+    branch(e, few, writes, inline, spread)
+    clobber(e, writes)
     e.bump(None)
 
 
@@ -214,8 +216,6 @@ def _outline(e: Emitter, stmt: loop.For) -> tuple[str, str]:
     found = captures((stmt,))
     for local in found.locals.values():
         if id(local) not in e.places:
-            from .cpu import NeedsMemory
-
             raise NeedsMemory(local)
     name = e.module.unique(f"{e.name}.body")
     inner = Function(

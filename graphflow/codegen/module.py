@@ -5,9 +5,10 @@ from __future__ import annotations
 from ..dtypes import DType
 from ..loop import nodes as loop
 from . import math
-from .cpu import Emitter, NeedsMemory
+from .cpu import Emitter
 from .cpu_analysis import Analysis
 from .cpu_blocks import Function
+from .cpu_registers import NeedsMemory
 from .cpu_values import Value, type_of
 from .target import Target
 

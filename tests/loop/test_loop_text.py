@@ -8,7 +8,8 @@ from cases import all_cases
 
 import graphflow as tf
 from graphflow.codegen.target import level
-from graphflow.loop.text import parse_kernel, print_kernel
+from graphflow.loop.parse import parse_kernel
+from graphflow.loop.text import print_kernel
 from graphflow.loop.verify import verify
 from graphflow.passes.build_plan import build_plan
 from graphflow.passes.functionalize import cut
