@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
 
 from ..dtypes import bool_, int64
 from ..errors import InternalError
@@ -211,53 +212,76 @@ def _parallel(e: Emitter, stmt: loop.For) -> None:
 
 
 def _outline(e: Emitter, stmt: loop.For) -> tuple[str, str]:
-    """The body as a function of its own; returns the record of what it captures, and its name."""
+    """The body as a function of its own; returns the record of what it captures, and its name.
+    Bodies that are the same share one function."""
     outer = e.f
     found = captures((stmt,))
     for local in found.locals.values():
         if id(local) not in e.places:
             raise NeedsMemory(local)
+    total = len(found.vars) + len(found.buffers) + len(found.locals) + len(found.sizes)
+    record = outer.allocate("i64", max(1, total))
+    slots: list[tuple[Value, str]] = []  # with the type each is stored as
+
+    def capture(value: Value, kind: str) -> int:
+        """Puts a value into the record; returns its slot."""
+        source, stored = value.text, kind
+        if kind == "i1":
+            stored, source = "i8", outer.define(f"zext i1 {value.text} to i8", bool_).text
+        address = outer.define(f"getelementptr i8, ptr {record.text}, i64 {8 * len(slots)}", int64)
+        outer.do(f"store {stored} {source}, ptr {address.text}, align 8")
+        slots.append((value, kind))
+        return len(slots) - 1
+
+    outside: list[tuple[Any, Hashable]] = [(stmt.var, "counter")]
+    constants: dict[int, Operand] = {}
+    vars_: dict[int, int] = {}
+    for key, var in found.vars.items():
+        operand = e.vars[key]
+        if Linear.of(operand).number is not None and operand.dtype is int64:
+            constants[key], known = operand, str(Linear.of(operand).number)
+        else:
+            value = outer.scalar(operand)
+            if value.number is not None:
+                constants[key], known = value, value.typed
+            else:
+                vars_[key] = capture(value, value.type)
+                known = f"{value.type} {value.nonnegative}"
+        outside.append((var, known))
+    places: dict[int, int] = {}
+    targets: dict[int, loop.Target] = {**found.buffers, **found.locals}
+    for key, target in targets.items():
+        places[key] = capture(e.places[key].base, "ptr")
+        outside.append((target, (target.dtype.name, e.places[key].key is None)))
+    sizes = {size: capture(e.sizes[size], "i64") for size in found.sizes}
+
+    signature = e.module.signatures.part(stmt.body, outside, found.sizes)
+    name = e.module.bodies.get(signature)
+    if name is not None:
+        return record.text, name
     name = e.module.unique(f"{e.name}.body")
     inner = Function(
         name, "void", ["ptr %frame", "ptr %context", "i64 %begin", "i64 %end"], "internal "
     )
-    slots: list[Value] = []
 
-    def capture(value: Value, kind: str) -> Value:
-        """Puts a value into the record, and reads it back in the body."""
-        slots.append(value)
-        offset = 8 * (len(slots) - 1)
-        source = value.text
-        stored = kind
-        if kind == "i1":
-            stored, source = "i8", outer.define(f"zext i1 {value.text} to i8", bool_).text
-        address = outer.define(f"getelementptr i8, ptr {record.text}, i64 {offset}", int64)
-        outer.do(f"store {stored} {source}, ptr {address.text}, align 8")
-        place = inner.define(f"getelementptr i8, ptr %context, i64 {offset}", int64)
+    def captured(slot: int) -> Value:
+        value, kind = slots[slot]
+        stored = "i8" if kind == "i1" else kind
+        place = inner.define(f"getelementptr i8, ptr %context, i64 {8 * slot}", int64)
         loaded = inner.define(f"load {stored}, ptr {place.text}, align 8", value.dtype)
         if kind == "i1":
             loaded = inner.define(f"trunc i8 {loaded.text} to i1", bool_)
         loaded.nonnegative = value.nonnegative
         return loaded
 
-    total = len(found.vars) + len(found.buffers) + len(found.locals) + len(found.sizes)
-    record = outer.allocate("i64", max(1, total))
-    vars_: dict[int, Operand] = {}
-    for key in found.vars:
-        operand = e.vars[key]
-        if Linear.of(operand).number is not None and operand.dtype is int64:
-            vars_[key] = operand
-        else:
-            value = outer.scalar(operand)
-            vars_[key] = value if value.number is not None else capture(value, value.type)
-    places: dict[int, Place] = {}
-    for key in (*found.buffers, *found.locals):
-        place = e.places[key]
-        places[key] = Place(capture(place.base, "ptr"), place.dtype, place.key)
-    sizes = {size: capture(e.sizes[size], "i64") for size in found.sizes}
-
     saved = e.f, e.vars, e.places, e.sizes, e.env
-    e.f, e.vars, e.places, e.sizes, e.env = inner, vars_, places, sizes, {}
+    e.vars = {**constants, **{key: captured(slot) for key, slot in vars_.items()}}
+    e.places = {
+        key: Place(captured(slot), e.places[key].dtype, e.places[key].key)
+        for key, slot in places.items()
+    }
+    e.sizes = {size: captured(slot) for size, slot in sizes.items()}
+    e.f, e.env = inner, {}
     e.in_parallel = True
     begin = Value("%begin", int64, nonnegative=True)
     end = Value("%end", int64, nonnegative=True)
@@ -266,6 +290,7 @@ def _outline(e: Emitter, stmt: loop.For) -> tuple[str, str]:
     e.in_parallel = False
     e.f, e.vars, e.places, e.sizes, e.env = saved
     e.module.add(inner)
+    e.module.bodies[signature] = name
     return record.text, name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..dtypes import DType
 from ..loop import nodes as loop
+from ..loop.signature import Signature, Signatures
 from . import math
 from .cpu import Emitter
 from .cpu_analysis import Analysis
@@ -27,7 +28,10 @@ class Module:
         self.functions: list[str] = []
         self.versions = 0  # counts changes of memory, over all kernels
         self._names: dict[str, int] = {}
-        self._invoked: dict[int, tuple[loop.Kernel, str]] = {}
+        self.signatures = Signatures()
+        self.bodies: dict[Signature, str] = {}  # functions of parallel bodies
+        self._kernels: dict[int, str] = {}  # functions of kernels, by number
+        self._invoked: dict[int, str] = {}
         self._uses: dict[tuple[str, DType, int], int] = {}
         self._operators: dict[tuple[str, DType, int], str] = {}
 
@@ -49,22 +53,27 @@ class Module:
         name = self.unique(name)
         demoted: set[int] = set()
         while True:
-            written = len(self.functions)
             analysis = Analysis(kernel, self.target, demoted)
             try:
                 Emitter(self, kernel, name, self.target, analysis).run(linkage)
                 return name
             except NeedsMemory as need:
-                del self.functions[written:]
                 demoted.add(id(need.local))
+
+    def launched(self, kernel: loop.Kernel) -> str:
+        """The function of a kernel that the step launches, one for all that are the same."""
+        number = self.signatures.number(kernel)
+        if number not in self._kernels:
+            self._kernels[number] = self.kernel(kernel, f"kernel.{kernel.name}")
+        return self._kernels[number]
 
     def invoked(self, kernel: loop.Kernel) -> str:
         """The function of a kernel that others call, written when first asked for."""
-        found = self._invoked.get(id(kernel))
-        if found is None:
+        number = self.signatures.number(kernel)
+        if number not in self._invoked:
             name = self.kernel(kernel, f"invoked.{kernel.name}", "internal fastcc ")
-            found = self._invoked[id(kernel)] = (kernel, name)
-        return found[1]
+            self._invoked[number] = name
+        return self._invoked[number]
 
     def template(self, e: Emitter, op: str, values: list[Value], dtype: DType) -> Value:
         """An operator that is itself written in Loop IR: in place, or a call of its function."""

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from ..dtypes import int64
 from ..loop import nodes as loop
-from ..loop.text import canonical
 from ..plan import Launch, Plan
 from ..sizes import Dim, FloorDiv, Maximum, Minimum, Size, Symbol
 from . import cpu_operators as operators
@@ -28,21 +27,13 @@ def write_step(module: Module, plan: Plan, symbols: Sequence[Symbol]) -> int:
     """Writes everything a plan needs; returns how many kernels are distinct."""
     values = plan.values()
     _write_sizes(module, values, symbols)
-    names: dict[str, str] = {}
-    kernels: dict[int, str] = {}
-    for launch in plan.launches:
-        kernel = launch.kernel
-        if kernel is not None and id(kernel) not in kernels:
-            text = canonical(kernel)
-            if text not in names:
-                names[text] = module.kernel(kernel, f"kernel.{kernel.name}")
-            kernels[id(kernel)] = names[text]
+    kernels = {id(la.kernel): module.launched(la.kernel) for la in plan.launches if la.kernel}
     step = _Step(module, plan, kernels, values, "gf_step")
     if plan.prepared:
         _Step(module, plan, kernels, values, "prepare", "internal ").write(0, plan.prepared)
         step.prepare()
     step.write(plan.prepared, len(plan.launches))
-    return len(names)
+    return len(set(kernels.values()))
 
 
 class _Sizes:

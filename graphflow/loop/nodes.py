@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Union
 
 from ..dtypes import DType, bool_, int64
@@ -223,6 +224,10 @@ class Kernel:
 
     def sizes(self) -> tuple[Size, ...]:
         """The symbolic sizes it and the kernels it invokes take as parameters, in order."""
+        return self._sizes
+
+    @cached_property
+    def _sizes(self) -> tuple[Size, ...]:
         seen: dict[Size, None] = {}
         for expr in expressions(self.body):
             if isinstance(expr, SizeOf):

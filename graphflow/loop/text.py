@@ -1,4 +1,4 @@
-"""The text of kernels (`.gfl`): its grammar, printing, and the canonical form. `parse.py` reads it.
+"""The text of kernels (`.gfl`): its grammar and printing. `parse.py` reads it.
 
     file       := kernel+                          an invoked kernel stands before its callers
     kernel     := "kernel" NAME "(" buffer,* ")" ["scalars" "(" NAME,* ")"] block
@@ -74,18 +74,6 @@ def _gather(kernel: loop.Kernel, order: list[loop.Kernel]) -> None:
     order.append(kernel)
 
 
-def canonical(kernel: loop.Kernel) -> str:
-    """A text that kernels share exactly when their machine code is the same: everything is named
-    by its position, and the sizes of buffers, which are not part of the code, are left out."""
-    order: list[loop.Kernel] = []
-    _gather(kernel, order)
-    texts = []
-    for number, item in enumerate(order):
-        printer = _Printer(lambda k, _: f"k{order.index(k)}", canonical=True)
-        texts.append(printer.kernel(item, f"k{number}"))
-    return "\n".join(texts)
-
-
 class _Names:
     """Gives every object one name, different from all others' and from keywords."""
 
@@ -109,20 +97,13 @@ class _Names:
         return found
 
 
-class _Positions(_Names):
-    def of(self, thing, name: str) -> str:
-        letter = type(thing).__name__[0].lower()
-        return self.given.setdefault(id(thing), f"{letter}{len(self.given)}")
-
-
 class _Printer:
-    def __init__(self, kernel_name: Callable, canonical: bool = False):
-        self.kernel_name, self.canonical = kernel_name, canonical
-        self.names: _Names = _Positions() if canonical else _Names()
+    def __init__(self, kernel_name: Callable):
+        self.kernel_name = kernel_name
+        self.names = _Names()
         self.lines: list[str] = []
         self.depth = 0
         self.temporaries = 0
-        self.sizes: dict[Size, str] = {}
         self.symbols: dict = {}
 
     def emit(self, text: str) -> None:
@@ -133,21 +114,13 @@ class _Printer:
 
     def size(self, size: Dim) -> str:
         """A size's text, with symbols of equal names told apart."""
-        if self.canonical and isinstance(size, Size):
-            return self.sizes[size]
         for found in symbols_of(size):
             self.names.of(found, found.name)
             self.symbols[found] = self.names.of(found, found.name)
         return _size_text(size, self.symbols)
 
     def kernel(self, kernel: loop.Kernel, name: str) -> str:
-        if self.canonical:
-            self.sizes = {size: f"s{n}" for n, size in enumerate(kernel.sizes())}
-            head = [f"{b.dtype} {self.name(b)}" for b in kernel.buffers]
-        else:
-            head = [
-                f"{b.role} {self.name(b)}: {b.dtype}[{self.size(b.size)}]" for b in kernel.buffers
-            ]
+        head = [f"{b.role} {self.name(b)}: {b.dtype}[{self.size(b.size)}]" for b in kernel.buffers]
         scalars = ", ".join(self.name(var) for var in kernel.scalars)
         tail = f" scalars ({scalars})" if scalars else ""
         self.emit(f"kernel {name}({', '.join(head)}){tail} {{")
@@ -287,4 +260,4 @@ def equal(a: loop.Kernel, b: loop.Kernel) -> bool:
     return print_kernel(a) == print_kernel(b)
 
 
-__all__ = ["canonical", "equal", "print_kernel"]
+__all__ = ["equal", "print_kernel"]
