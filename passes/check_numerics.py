@@ -8,11 +8,11 @@ Movement is left out: it computes nothing. The run that finds one names the oper
 from __future__ import annotations
 
 from ..ir.node import Node, Tensor
-from ..ir.op import CONTRACT, CONVOLVE, NEST, POINTWISE, REDUCE, find
+from ..ir.op import ATTEND, CONTRACT, CONVOLVE, NEST, POINTWISE, REDUCE, find
 from ..ir.program import Program
 from .rules import words
 
-_KINDS = (POINTWISE, REDUCE, CONTRACT, CONVOLVE, NEST)
+_KINDS = (POINTWISE, REDUCE, CONTRACT, CONVOLVE, ATTEND, NEST)
 _MOVEMENT = words(
     "transpose broadcast_to slice pad concat reverse gather gather_nd identity stop_gradient "
     "dynamic_slice dynamic_update_slice check_numerics one_hot iota size shape select"

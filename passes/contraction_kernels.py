@@ -30,17 +30,24 @@ def _starts(name: str, count: int, present: Expr, step: Expr) -> tuple[list[Stmt
 
 @cache
 def outer_kernel(
-    dtype: DType, rows: int, columns: int, runs: bool = False, listed: bool = False
+    dtype: DType,
+    rows: int,
+    columns: int,
+    runs: bool = False,
+    listed: bool = False,
+    c_row: int = 0,
 ) -> Kernel:
     """c = or += a[rows, depth] * b[depth, columns], c in registers: a sum of outer products.
 
-    Element (r, p) of a is at r * a_row + p * a_step, (p, v) of b at p * b_step + v; c is dense.
+    Element (r, p) of a is at r * a_row + p * a_step, (p, v) of b at p * b_step + v, (r, v) of c at
+    r * c_row + v, or dense.
     `fresh` nonzero: c is overwritten. Each element is summed in the order of p.
     With `runs`, all this `count_runs` times, a further on by `a_run` each time, b going on.
     With `listed`, row r starts at starts[r], for all rows, and `a_row` and `count` are not used.
     """
     a, b = Buffer("a", dtype, 0), Buffer("b", dtype, 0)
-    c = Buffer("c", dtype, rows * columns, "inout")
+    c_row = c_row or columns
+    c = Buffer("c", dtype, (rows - 1) * c_row + columns, "inout")
     starts = Buffer("starts", int64, rows)
     depth, a_row, a_step, b_step, count, fresh, count_runs, a_run = (
         Var(name)
@@ -53,9 +60,14 @@ def outer_kernel(
         v = Var("v")
         return loop.For(v, Const(columns), loop.VECTOR, (element(v),))
 
-    def all_rows(element: Callable[[Expr], Stmt]) -> list[Stmt]:
+    def all_rows(element: Callable[[Expr, Expr], Stmt]) -> list[Stmt]:
+        """With where an element of the tile is in registers, and where in c."""
         return [
-            across(lambda v, r=r: element(loop.add(Const(r * columns), v)))  # type: ignore[misc]
+            across(
+                lambda v, r=r: element(  # type: ignore[misc]
+                    loop.add(Const(r * columns), v), loop.add(Const(r * c_row), v)
+                )
+            )
             for r in range(rows)
         ]
 
@@ -67,8 +79,8 @@ def outer_kernel(
         lets, begins = _starts("row", rows, count, a_row)
     begin = loop.If(
         loop.apply("ne", fresh, loop.ZERO),
-        tuple(all_rows(lambda at: loop.Store(sums, at, zero(dtype)))),
-        tuple(all_rows(lambda at: loop.Store(sums, at, loop.Load(c, at)))),
+        tuple(all_rows(lambda at, _: loop.Store(sums, at, zero(dtype)))),
+        tuple(all_rows(lambda at, place: loop.Store(sums, at, loop.Load(c, place)))),
     )
 
     def multiply(places: list[Var], first: Expr) -> Stmt:
@@ -105,8 +117,10 @@ def outer_kernel(
         body.append(loop.For(t, count_runs, loop.SERIAL, (*run, multiply(places, first))))
     else:
         body.append(multiply(begins, loop.ZERO))
-    body += all_rows(lambda at: loop.Store(c, at, loop.Load(sums, at)))
+    body += all_rows(lambda at, place: loop.Store(c, place, loop.Load(sums, at)))
     name = f"multiply_{dtype}_{rows}x{columns}{'_runs' * runs}{'_listed' * listed}"
+    if c_row != columns:
+        name += f"_in_{c_row}"
     scalars = [depth, a_row, a_step, b_step, count, fresh]
     if runs:
         scalars += [count_runs, a_run]

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..ir.op import CONVOLVE
+from ..ir.op import ATTEND, CONVOLVE
 from ..sizes import Dim, multiply, product
 from .access import access_pattern
 from .cluster import (
@@ -35,6 +35,7 @@ from .cluster import (
     Fusion,
 )
 from .index_math import estimate
+from .lower_attention import attention_loops
 from .lower_context import KernelBuilder, NestContext
 from .lower_contract import contraction_loops
 from .lower_convolve import convolution_loops
@@ -99,6 +100,9 @@ def _concat(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> Non
 
 def _nest(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> None:
     for node in cluster.nodes:
+        if node.op.kind == ATTEND:
+            attention_loops(lowering.target, builder, node)
+            continue
         assert node.op.lower is not None
         for stmt in node.op.lower(node, NestContext(builder, node)):
             builder.emit(stmt)

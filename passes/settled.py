@@ -8,13 +8,13 @@ runtime compares versions of variables; see `gf_run_bind` in native/core/run.c.
 from __future__ import annotations
 
 from ..ir.node import Node, Tensor
-from ..ir.op import CONTRACT, CONVOLVE, LEAF, NEST, POINTWISE, REDUCE, VIEW
+from ..ir.op import ATTEND, CONTRACT, CONVOLVE, LEAF, NEST, POINTWISE, REDUCE, VIEW
 from ..ir.program import Program
 from ..sizes import product
 from .cluster import root
 from .relations import direct_reads
 
-_KINDS = (CONTRACT, CONVOLVE, NEST, POINTWISE, REDUCE, VIEW)
+_KINDS = (ATTEND, CONTRACT, CONVOLVE, NEST, POINTWISE, REDUCE, VIEW)
 # Keeping takes memory for good. What is so much larger than all it is made of is computed anew.
 LARGEST_GROWTH = 4
 

@@ -32,12 +32,15 @@ POINTWISE = "pointwise"  # output[i] is an expression of input elements (movemen
 REDUCE = "reduce"  # output[i] combines input elements over the attribute `axes`
 CONTRACT = "contract"  # dot-general
 CONVOLVE = "convolve"  # convolution and its gradient with respect to the kernel
+ATTEND = "attend"  # attention and its gradients
 VIEW = "view"  # same elements in the same order: shares its input's buffer
 NEST = "nest"  # writes its own loops
 EFFECT = "effect"  # run for what it does: assert, print, host call
 STATE = "state"  # reads or writes a variable; exists only until `functionalize`
 REGION = "region"  # call, cond, while, scan
-KINDS = (LEAF, POINTWISE, REDUCE, CONTRACT, CONVOLVE, VIEW, NEST, EFFECT, STATE, REGION)
+KINDS = (
+    LEAF, POINTWISE, REDUCE, CONTRACT, CONVOLVE, ATTEND, VIEW, NEST, EFFECT, STATE, REGION
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
