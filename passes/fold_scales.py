@@ -16,7 +16,7 @@ from .settled import Settled
 
 def fold_scales(program: Program) -> Program:
     """`program` with settled factors of channels in the weights."""
-    settled, users = Settled(program), program.users()
+    settled, users, roots = Settled(program), program.users(), set(program.roots())
     nodes = iter(program.nodes())
 
     def rule(node: Node) -> Tensor | None:
@@ -25,7 +25,8 @@ def fold_scales(program: Program) -> Program:
             return None
         for side in (0, 1):
             sums, scale = before.inputs[side], before.inputs[1 - side]
-            if scale in settled and len(users[sums]) == 1 and _weights(sums.node, settled):
+            alone = len(users[sums]) == 1 and sums not in roots
+            if alone and scale in settled and _weights(sums.node, settled):
                 return _scaled(node.inputs[side].node, node.inputs[1 - side], node)
         return None
 

@@ -13,6 +13,7 @@ from ..ir.verify import verify
 from .check_numerics import check_numerics
 from .cse import cse
 from .dce import dce
+from .find_attention import find_attention
 from .fold import fold
 from .fold_scales import fold_scales
 from .inline_calls import inline_calls
@@ -52,6 +53,8 @@ GRAPH_PASSES: tuple[tuple[str, Pass], ...] = (
     ("fold", lambda p, o: fold(p)),
     # After simplify, which makes expressions equal that were not.
     ("cse", lambda p, o: cse(p)),
+    # Of what rules and sharing have left.
+    ("find_attention", lambda p, o: find_attention(p)),
     # Where it pays: what is settled is computed once, unless that is switched off.
     ("fold_scales", lambda p, o: p if "prepare" in o.disable else fold_scales(p)),
     # Once nothing changes what convolutions read: rules see through the forms that people write.

@@ -1,5 +1,6 @@
 """Layers: computations with variables of their own."""
 
+from .attention import MultiHeadAttention, multi_head_attention
 from .base import Layer
 from .convolutional import (
     Conv1D,
@@ -78,6 +79,7 @@ __all__ = [
     "MaxPooling1D",
     "MaxPooling2D",
     "MaxPooling3D",
+    "MultiHeadAttention",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",
@@ -100,6 +102,7 @@ __all__ = [
     "max_pooling1d",
     "max_pooling2d",
     "max_pooling3d",
+    "multi_head_attention",
     "separable_conv1d",
     "separable_conv2d",
 ]

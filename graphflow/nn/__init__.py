@@ -6,6 +6,7 @@ from ..ops.math import log_sigmoid, sigmoid, softplus, tanh
 from ..ops.reduction import l2_loss, l2_normalize, moments
 from ..ops.sorting import in_top_k, top_k
 from ..ops.space_depth import depth_to_space, space_to_batch, space_to_depth
+from .attention import scaled_dot_product_attention
 from .convolution import (
     atrous_conv2d,
     conv1d,
@@ -127,6 +128,7 @@ __all__ = [
     "relu",
     "relu6",
     "relu_layer",
+    "scaled_dot_product_attention",
     "selu",
     "separable_conv2d",
     "sigmoid",

@@ -18,6 +18,8 @@ softmax", 2018.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..dtypes import int64
@@ -32,7 +34,7 @@ from .reduction import sum_to
 # -- types ---------------------------------------------------------------------------------------
 
 
-def _check(q: TensorType, k: TensorType, v: TensorType, bias, attrs, rules: SizeRules) -> None:
+def _check(q: Any, k: Any, v: Any, bias: Any, rules: SizeRules) -> None:
     for name, t in (("keys", k), ("values", v), ("bias", bias)):
         if t is not None and t.dtype is not q.dtype:
             raise TypeRuleError(f"the queries are {q.dtype}, the {name} {t.dtype}; cast one")
@@ -61,7 +63,7 @@ def _check(q: TensorType, k: TensorType, v: TensorType, bias, attrs, rules: Size
 
 def _infer(types, attrs, rules):
     q, k, v, *more = types
-    _check(q, k, v, more[0] if more else None, attrs, rules)
+    _check(q, k, v, more[0] if more else None, rules)
     return (
         TensorType(q.dtype, (*q.shape[:-1], v.shape[-1])),
         TensorType(q.dtype, tuple(q.shape[:-1])),
@@ -70,7 +72,7 @@ def _infer(types, attrs, rules):
 
 def _infer_gradients(types, attrs, rules):
     q, k, v, g, total, share, *more = types
-    _check(q, k, v, more[0] if more else None, attrs, rules)
+    _check(q, k, v, more[0] if more else None, rules)
     for own, expected in ((g, (*q.shape[:-1], v.shape[-1])), (total, q.shape[:-1]),
                           (share, q.shape[:-1])):  # fmt: skip
         if own.rank != len(expected) or own.dtype is not q.dtype:
