@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,6 @@ class Step:
     origins: tuple[Origin, ...]
     program: Program
     report: Report
-    plan: Plan | None = field(default=None, repr=False)
 
     def largest_buffers(self, shapes: Sequence[Sequence[int]]) -> list[tuple[str, int]]:
         """Names and bytes of what a run on feeds of these shapes has in memory when it has most,
@@ -127,7 +126,8 @@ def compile_step(
         program = cut(graph, fetches, feeds, feed_types, bindings or {})
         stages = {"cut": time.perf_counter() - start}
         sources = _symbol_sources(program, feeds)
-        return _compile(program, sources, stages, options, knobs, stats, use_disk)
+        step = _compile(program, sources, stages, options, knobs, stats, use_disk)
+        return _leanly(step, stages)
 
 
 def compile_program(
@@ -135,7 +135,20 @@ def compile_program(
 ) -> Step:
     """Compiles the step of a Program, or finds it in the disk cache."""
     with _without_collection():
-        return _compile(program, {}, {}, options, knobs, stats, use_disk)
+        stages: dict[str, float] = {}
+        return _leanly(_compile(program, {}, stages, options, knobs, stats, use_disk), stages)
+
+
+_MUCH_CODE = 100_000  # bytes of an object that took much memory to make
+
+
+def _leanly(step: Step, stages: Mapping[str, float]) -> Step:
+    """The step, when memory that only its compilation needed has been given back."""
+    if "select" in stages and len(step.description.object) > _MUCH_CODE:
+        from .codegen.footprint import give_back
+
+        give_back()
+    return step
 
 
 @contextmanager
@@ -242,7 +255,7 @@ def _compile(
             "calls": calls,
         }
         cache.store(key, header, [description.to_bytes()])
-    return Step(description, parts.variables, parts.origins, program, report, plan)
+    return Step(description, parts.variables, parts.origins, program, report)
 
 
 def _within(program: Program, plan: Plan, budget: int, target: Any, options: PassOptions):
