@@ -37,3 +37,22 @@ def test_digits(capsys):
     printed = capsys.readouterr()
     assert "test accuracy" in printed.out
     assert "images/s" in printed.err
+
+
+def test_simplecnn(capsys, tmp_path):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("PIL")
+    picture = tmp_path / "filters.png"
+    assert lesson("03_simplecnn").main(epochs=8, picture=str(picture)) >= 0.9
+    printed = capsys.readouterr().out
+    assert "patches recognised" in printed
+    assert "MB at most" in printed
+    assert picture.stat().st_size > 5000
+
+
+def test_linknet(capsys, tmp_path):
+    pytest.importorskip("PIL")
+    picture = tmp_path / "masks.png"
+    assert lesson("04_linknet").main(steps=60, picture=str(picture)) >= 0.4
+    assert "mean overlap" in capsys.readouterr().out
+    assert picture.stat().st_size > 5000

@@ -128,8 +128,9 @@ class Optimizer:
             names = ", ".join(v.name for _, v in pairs[:8])
             raise ValueError(f"no gradients provided for any variable: {names}")
         variables = [variable for _, variable in used]
-        self._create_slots(variables)
         graph = get_default_graph()
+        with graph.control_dependencies(None):  # which are the step's, not its variables'
+            self._create_slots(variables)
         with name_scope(name, self._name) as scope:
             self._prepare()
             updates = []

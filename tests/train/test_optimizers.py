@@ -258,6 +258,22 @@ def test_constraints_are_applied_after_the_update():
         np.testing.assert_array_equal(session.run(w), [0, 0])
 
 
+@pytest.mark.parametrize("name", ["Momentum", "Adam", "Adagrad", "RMSProp", "Ftrl"])
+def test_slots_begin_without_what_the_step_waits_for(name):
+    """Else initialising them would run the network, as `minimize` waits for UPDATE_OPS."""
+    x = tf.placeholder(tf.float32, [], name="x")
+    w = tf.Variable(1.0)
+    average = tf.Variable(0.0, trainable=False)
+    more = (0.9,) if name == "Momentum" else ()
+    optimizer = getattr(tf.train, f"{name}Optimizer")(0.1, *more)
+    with tf.control_dependencies([average.assign(x)]):
+        train = optimizer.minimize(w * w * x)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(train, {x: 3.0})
+        assert session.run(average) == 3.0
+
+
 def test_slots():
     w = tf.Variable(tf.ones([2]), name="w")
     optimizer = T.AdamOptimizer()
