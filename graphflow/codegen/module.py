@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ..dtypes import DType
 from ..loop import nodes as loop
 from ..loop.signature import Signature, Signatures
@@ -26,6 +28,7 @@ class Module:
     def __init__(self, target: Target):
         self.target = target
         self.functions: list[str] = []
+        self._taken = 0  # functions that are in a piece
         self.versions = 0  # counts changes of memory, over all kernels
         self._names: dict[str, int] = {}
         self.signatures = Signatures()
@@ -100,10 +103,40 @@ class Module:
         self.add(e.f)
         return name
 
+    @property
+    def pending(self) -> int:
+        """Bytes that were written since the last piece."""
+        return sum(map(len, self.functions[self._taken :]))
+
+    def piece(self) -> str:
+        """What was written since the last piece, as the text of an LLVM module of its own. Pieces
+        see each other's functions: what this one calls of those before, it declares."""
+        body = "\n".join(self.functions[self._taken :])
+        if self._taken:
+            called = set(_CALLED.findall(body)) - set(_DEFINED.findall(body))
+            heads = (function.split("{", 1)[0] for function in self.functions[: self._taken])
+            declared = (head for head in heads if _CALLED.search(head)[1] in called)  # type: ignore[index]
+            body = "".join(map(_declaration, declared)) + body
+        self._taken = len(self.functions)
+        return self._whole(body.replace("define internal ", "define hidden "))
+
     def text(self) -> str:
+        """Everything, in one LLVM module."""
+        return self._whole("\n".join(self.functions))
+
+    def _whole(self, body: str) -> str:
         head = f'target triple = "{self.target.triple}"\n\n'
         tail = '\nattributes #0 = { nounwind }\n!0 = !{!"branch_weights", i32 1, i32 100000}\n'
-        return head + "\n".join(self.functions) + tail
+        return head + body + tail
+
+
+_CALLED = re.compile(r"@((?!llvm\.)[\w.$]+)")
+_DEFINED = re.compile(r"^define [^@]*@([\w.$]+)", re.MULTILINE)
+
+
+def _declaration(head: str) -> str:
+    """The declaration of a function whose definition begins so."""
+    return head.replace("define internal ", "declare hidden ").rstrip() + "\n"
 
 
 def _in_place(e: Emitter, found: math.Template, values: list[Value]) -> Value:

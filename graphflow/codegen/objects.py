@@ -11,16 +11,22 @@ from typing import Any
 from ..loop import nodes as loop
 from ..plan import Plan
 from ..sizes import Symbol
+from .link import link
 from .module import Module
 from .step import write_step
 from .target import Target
 
+_PIECE = 100_000  # bytes of LLVM IR that are compiled at a time
 _OPTIMIZATION = 1  # of instruction selection and register allocation; no IR passes are run
 
 
 @dataclass
 class Report:
-    """What a compilation took, and what it made. `want_assembly` asks for assembly text too."""
+    """What a compilation took, and what it made. `want_assembly` asks for assembly text too.
+
+    Of large steps, what LLVM takes ("parse", "select") goes on while IR is written ("emit"); what
+    is left of it then is what is waited for.
+    """
 
     want_assembly: bool = False
     verify: bool = False
@@ -104,7 +110,64 @@ def compile_plan(
     report = report or Report()
     start = time.perf_counter()
     module = Module(target)
-    report.functions = write_step(module, plan, symbols)
-    text = module.text()
-    report.seconds["emit"] = time.perf_counter() - start
-    return emit(text, target, report)
+    apart = _linkable(target) and not report.want_assembly
+    with _Pieces(target, report) as pieces:
+
+        def written() -> None:
+            if apart and module.pending > _PIECE:
+                pieces.add(module.piece())
+
+        report.functions = write_step(module, plan, symbols, written)
+        report.seconds["emit"] = time.perf_counter() - start
+        if not pieces.started:
+            return emit(module.text(), target, report)
+        pieces.add(module.piece())
+        start = time.perf_counter()
+        code = link(pieces.objects())
+        report.seconds["wait for llvm"] = time.perf_counter() - start
+    return code
+
+
+def _linkable(target: Target) -> bool:
+    return target.triple.startswith(("x86_64", "aarch64")) and "linux" in target.triple
+
+
+class _Pieces:
+    """A thread that compiles the pieces of a module while the next ones are written: LLVM does not
+    need the interpreter. More than one would gain nothing, llvmlite lets in one at a time."""
+
+    def __init__(self, target: Target, report: Report):
+        self.target, self.report = target, report
+        self.worker: Any = None
+        self.results: list[Any] = []
+        self.reports: list[Report] = []
+
+    def __enter__(self) -> _Pieces:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.worker is not None:
+            self.worker.shutdown(cancel_futures=True)
+
+    @property
+    def started(self) -> bool:
+        return self.worker is not None
+
+    def add(self, text: str) -> None:
+        if self.worker is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            start = time.perf_counter()
+            _machine(self.target)  # importing would be slow there, as long as Python runs here
+            self.report.seconds["load llvm"] = time.perf_counter() - start
+            self.worker = ThreadPoolExecutor(1, "graphflow-llvm")
+        self.reports.append(Report(verify=self.report.verify))
+        self.results.append(self.worker.submit(emit, text, self.target, self.reports[-1]))
+
+    def objects(self) -> list[bytes]:
+        objects = [result.result() for result in self.results]
+        for one in self.reports:
+            for stage, seconds in one.seconds.items():
+                self.report.seconds[stage] = self.report.seconds.get(stage, 0.0) + seconds
+        self.report.llvm = "\n".join(one.llvm for one in self.reports)
+        return objects

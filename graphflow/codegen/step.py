@@ -5,7 +5,7 @@ See native/include/graphflow/frame.h for the structures whose offsets stand here
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..dtypes import int64
 from ..loop import nodes as loop
@@ -23,11 +23,18 @@ _INTERRUPTED = 2
 _POLLED_LAUNCHES = 2  # shorter steps end soon enough without asking
 
 
-def write_step(module: Module, plan: Plan, symbols: Sequence[Symbol]) -> int:
-    """Writes everything a plan needs; returns how many kernels are distinct."""
+def write_step(
+    module: Module, plan: Plan, symbols: Sequence[Symbol], written: Callable[[], None]
+) -> int:
+    """Writes everything a plan needs; returns how many kernels are distinct. `written` is called
+    after each of them."""
     values = plan.values()
     _write_sizes(module, values, symbols)
-    kernels = {id(la.kernel): module.launched(la.kernel) for la in plan.launches if la.kernel}
+    kernels: dict[int, str] = {}
+    for launch in plan.launches:
+        if launch.kernel is not None:
+            kernels[id(launch.kernel)] = module.launched(launch.kernel)
+            written()
     step = _Step(module, plan, kernels, values, "gf_step")
     if plan.prepared:
         _Step(module, plan, kernels, values, "prepare", "internal ").write(0, plan.prepared)
