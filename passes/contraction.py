@@ -1,9 +1,11 @@
 """Contractions as Loop IR: C[b,m,n] = epilogue(sum over k of A[b,m,k] * B[b,k,n]).
 
-`contraction_nest` picks one of three structures by an estimate of cycles (`_choose`):
+`contraction_nest` picks one of four structures by an estimate of cycles (`_choose`):
 
 direct   small products: a few rows by one vector of columns in registers, operands read where
          they are, no workspace.
+stream   up to three rows: some rows of B at a time are added to sums in the first cache, read in
+         place in long runs. What bounds it is how fast B can be read.
 dot      a side of at most 4: dot products along k, the loop over k vectorised.
 tile     everything else. A micro-kernel, shared by all contractions of a step, adds the product
          of MR rows of A and NR columns of B over some depth to an MR x NR tile that stays in
@@ -15,7 +17,8 @@ tile     everything else. A micro-kernel, shared by all contractions of a step, 
 
 Each element is summed in the order of k by one thread, so results do not depend on the number of
 threads. The block structure is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix
-Multiplication" (2008), without its packing of A: eight rows are few enough to be read in place.
+Multiplication" (2008), without its packing of A: the rows of a tile are few enough
+to be read in place.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from .contraction_spec import (
     assumed,
     count_of,
 )
+from .contraction_stream import MOST_ROWS, build_stream, stream_cycles
 from .contraction_tile import build_tile
 from .contraction_tiling import LATENCY, Tiling, product_cycles, tiling
 
@@ -44,7 +48,8 @@ def contraction_nest(
 ) -> Contraction:
     """The Loop statements of a contraction for a processor.
 
-    `structure` ("direct", "dot" or "tile") overrides the choice; "dot" needs m or n to be a number.
+    `structure` ("direct", "stream", "dot" or "tile") overrides the choice; "stream" needs m to be a
+    number, "dot" m or n.
     """
     tiles = tiling(spec, target)
     chosen = structure or min(_costs(spec, tiles).items(), key=lambda item: item[1])[0]
@@ -52,6 +57,8 @@ def contraction_nest(
         return build_direct(spec)
     if chosen == "dot":
         return build_dot(spec)
+    if chosen == "stream":
+        return build_stream(spec)
     return build_tile(spec, tiles)
 
 
@@ -68,6 +75,8 @@ def _costs(spec: ContractionSpec, tiles: Tiling) -> dict[str, float]:
         "direct": batch * (rounds * (LATENCY + read_b) + spec.a.cost * m * k * vectors),
         "tile": product_cycles(spec, tiles, m),
     }
+    if isinstance(spec.m, int) and 0 < spec.m <= MOST_ROWS:
+        costs["stream"] = stream_cycles(spec, lanes)
     for small, big, contiguous in (
         (spec.n, m, spec.a.contiguous == "column"),
         (spec.m, n, spec.b.contiguous == "row"),

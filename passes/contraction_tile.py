@@ -22,7 +22,7 @@ from .contraction_spec import (
     within,
     zero,
 )
-from .contraction_tiling import TASK_OPERATIONS, Tiling
+from .contraction_tiling import TASK_OPERATIONS, Tiling, heights
 
 
 def build_tile(spec: ContractionSpec, tiles: Tiling) -> Contraction:
@@ -191,11 +191,12 @@ class _Nest:
             kernel = outer_kernel(dtype, rows, tiles.columns, in_runs, self.starts is not None)
             return Invoke(kernel, tuple(arguments), tuple(scalars))
 
-        half = tiles.rows // 2
-        if isinstance(count, Const) or not _may_leave(self.spec.m, tiles.rows, half):
-            return [call(tiles.rows)]
-        few = loop.apply("le", count, Const(half))
-        return [loop.If(few, (call(half),), (call(tiles.rows),))]
+        chosen: tuple[Stmt, ...] = (call(tiles.rows),)
+        if not isinstance(count, Const):
+            for height in reversed(_lower_tiles(self.spec.m, tiles.rows)):
+                few = loop.apply("le", count, Const(height))
+                chosen = (loop.If(few, (call(height),), chosen),)
+        return list(chosen)
 
     def dots(self, at_a, at_b, r, q, count, width, depth, fresh, place) -> list[Stmt]:
         tiles = self.tiles
@@ -318,6 +319,9 @@ class _Together(_Nest):
         )
 
 
-def _may_leave(m: Dim, rows: int, half: int) -> bool:
-    """Whether the last tile may have so few rows that a lower tile does."""
-    return not isinstance(m, int) or 0 < m % rows <= half
+def _lower_tiles(m: Dim, rows: int) -> tuple[int, ...]:
+    """Heights of lower tiles that the last rows may need."""
+    lower = heights(rows)[:-1]
+    if not isinstance(m, int):
+        return lower
+    return tuple(height for height in lower if 0 < m % rows <= height)[:1]

@@ -19,12 +19,12 @@ from .contraction_spec import (
 
 LATENCY = 4  # cycles of a fused multiply-add
 NEST_CYCLES = 3000  # of one more parallel loop: waking threads and waiting for the last
-_DEPTH = 1024  # elements of k that a tile takes at once
-_LARGEST_DEPTH = 1536  # up to here, all of k at once
-_LARGEST_BLOCK = 128  # rows of a task
+_DEPTH = 512  # elements of k that a tile takes at once
+_LARGEST_DEPTH = 896  # up to here, all of k at once
+_LARGEST_BLOCK = 96  # rows of a task
 TASK_OPERATIONS = (1 << 20, 1 << 23)  # of a task: least, most
 _TASKS = 32  # as many as are wanted where the product is large enough
-_LONG = 8  # blocks of k from which sums are kept in memory
+_LONG = 16  # blocks of k from which sums are kept in memory
 _CALL_CYCLES = 30  # around one tile
 _DOT_COLUMNS = 16  # of a panel whose products are summed along k
 _DOT_DEPTH = 512  # so that the panel stays in the first cache
@@ -82,6 +82,12 @@ class Tiling:
         return max(self.rows * across / 2, (self.rows + across) / 2, LATENCY)
 
 
+def heights(rows: int) -> tuple[int, ...]:
+    """The tiles there are for rows at the end, up to that of `rows` rows."""
+    parts = 3 if rows % 3 == 0 else 2
+    return tuple(rows // parts * number for number in range(1, parts + 1))
+
+
 def tiling(spec: ContractionSpec, target: Target) -> Tiling:
     """The cut of a contraction on a processor. It depends on sizes only, never on threads."""
     bits = max(32, spec.dtype.bits)
@@ -119,11 +125,11 @@ def product_cycles(spec: ContractionSpec, tiles: Tiling, m: int) -> float:
 
 def _outer_tiling(spec: ContractionSpec, target: Target, lanes: int) -> Tiling:
     # rows x 2 sums, 2 vectors of B and a broadcast element of A fit the registers, and the sums
-    # are enough to hide the latency of a multiply-add on two units.
-    rows = 8 if target.registers >= 32 else 6 if target.vector_bits >= 256 else 4
+    # are enough to hide the latency of a multiply-add on two units. More rows read B less often.
+    rows = 12 if target.registers >= 32 else 6 if target.vector_bits >= 256 else 4
     columns = lanes * (1 if isinstance(spec.n, int) and spec.n <= lanes else 2)
-    if isinstance(spec.m, int) and 0 < spec.m <= rows // 2:
-        rows //= 2
+    if isinstance(spec.m, int) and spec.m:
+        rows = next((height for height in heights(rows) if spec.m <= height), rows)
     m, n, k = (assumed(dim) for dim in (spec.m, spec.n, spec.k))
     size = spec.dtype.bytes
     sweep = _sweep(spec, _DEPTH, _LARGEST_DEPTH)

@@ -134,7 +134,7 @@ def check(sizes, numbers, machine, structure, dtype=float32, bindings=None, run=
 
 @pytest.mark.parametrize("prologue", [False, True], ids=["plain", "prologue"])
 @pytest.mark.parametrize("transposed", ["", "a", "b", "ab"])
-@pytest.mark.parametrize("structure", ["direct", "dot", "tile"])
+@pytest.mark.parametrize("structure", ["direct", "stream", "dot", "tile"])
 def test_structures_agree_with_numpy(structure, transposed, prologue):
     for numbers in SHAPES:
         if structure == "dot" and min(numbers[1:3]) > 4:
@@ -149,7 +149,7 @@ def test_structures_agree_with_numpy(structure, transposed, prologue):
 @pytest.mark.parametrize("dtype", [float32, float64, int8, int32, int64], ids=str)
 def test_every_dtype_on_every_machine(dtype, machine):
     for numbers in ((1, 13, 37, 11), (2, 16, 64, 4), (1, 3, 20, 6)):
-        for structure in ("direct", "tile"):
+        for structure in ("direct", "stream", "tile"):
             check(numbers, numbers, machine, structure, dtype)
     check((1, 7, 3, 70), (1, 7, 3, 70), machine, "dot", dtype)
 
@@ -167,6 +167,29 @@ def test_symbolic_sizes(structure):
             evaluated = SizeValues(bindings)
             numbers = tuple(evaluated(size) for size in sizes)
             check(sizes, numbers, Machine(), structure, bindings=bindings)
+
+
+def test_few_rows_in_columns_and_steps_that_do_not_divide():
+    """A stream of B: groups of columns, some rows of it at a time, and what is left of both."""
+    n, k = symbol("n"), symbol("k")
+    for m in (1, 2, 3):
+        for values in ((1, 1), (7, 130), (64, 300), (257, 129), (0, 5), (17, 0)):
+            bindings = dict(zip((k, n), values, strict=True))
+            numbers = (2, m, values[1], values[0])
+            check((2, m, n, k), numbers, Machine(), "stream", bindings=bindings)
+            check(numbers, numbers, Machine(), "stream")
+            check(numbers, numbers, Machine(), "stream", transpose_b=True, prologue=True)
+
+
+def test_last_rows_take_the_lowest_tile_that_holds_them():
+    m = symbol("m")
+    for rows in range(1, 26):
+        check((1, rows, 33, 5), (1, rows, 33, 5), Machine(), "tile")
+        check((1, m, 33, 5), (1, rows, 33, 5), Machine(), "tile", bindings={m: rows})
+    for rows, kernels in ((24, {12}), (25, {4, 12}), (32, {8, 12}), (35, {12}), (7, {8}), (3, {4})):
+        spec, _ = contraction((1, rows, 64, 64))
+        names = {f"multiply_float32_{height}x32" for height in kernels}
+        assert {kernel.name for kernel in micro_kernels(spec)} == names
 
 
 def test_more_depth_than_a_tile_takes_at_once():
@@ -205,6 +228,9 @@ def test_an_operand_that_is_read_in_place_takes_no_workspace():
         ((1, 128, 512, 784), "tile"),
         ((1, 4096, 1, 1024), "dot"),
         ((1, 1, 1000, 4), "direct"),
+        ((1, 1, 512, 784), "stream"),
+        ((1, 3, 4096, 1024), "stream"),
+        ((1, 4, 512, 784), "tile"),
     ],
 )
 def test_the_choice_of_a_structure(sizes, expected):
@@ -222,6 +248,7 @@ def test_all_contractions_of_a_kind_share_one_micro_kernel():
     for sizes in ((1, 512, 512, 512), (1, 256, 64, 1024), (2, symbol("m"), 96, symbol("k"))):
         found |= micro_kernels(contraction(sizes)[0])
     assert sorted(kernel.name for kernel in found) == [
+        "multiply_float32_12x32",
         "multiply_float32_4x32",
         "multiply_float32_8x32",
     ]
@@ -255,7 +282,7 @@ NATIVE = [
 
 
 @pytest.mark.parametrize("target", NATIVE, ids=lambda t: f"{t.cpu}-{t.vector_bits}")
-@pytest.mark.parametrize("structure", ["direct", "dot", "tile"])
+@pytest.mark.parametrize("structure", ["direct", "stream", "dot", "tile"])
 @pytest.mark.parametrize("dtype", [float32, float64, int8, int32, int64], ids=str)
 def test_machine_code(structure, dtype, target):
     """Integers in floating point: sums are exact, so every structure gives the same bits."""
@@ -266,6 +293,8 @@ def test_machine_code(structure, dtype, target):
                 if how or isinstance(sizes[2], int) and sizes[2] > 4:
                     continue
                 sizes = (sizes[0], sizes[1], 3, sizes[3])
+            if structure == "stream":
+                sizes = (sizes[0], 3, *sizes[2:])
             values = (3, 29, 67, 130)
             numbers = tuple(
                 size if isinstance(size, int) else value
@@ -278,5 +307,10 @@ def test_machine_code(structure, dtype, target):
 def test_machine_code_of_large_products():
     run = Native(host())
     for how in ({}, {"transpose_a": True}, {"transpose_b": True}, {"prologue": True}):
-        for sizes in ((1, 200, 300, 2000), (1, 1030, 520, 600), (4, 65, 100, 33)):
+        for sizes in (
+            (1, 200, 300, 2000),
+            (1, 1030, 520, 600),
+            (4, 65, 100, 33),
+            (1, 2, 1000, 700),
+        ):
             check(sizes, sizes, host(), None, run=run, **how)
