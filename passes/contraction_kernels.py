@@ -42,17 +42,19 @@ def outer_kernel(
     Element (r, p) of a is at r * a_row + p * a_step, (p, v) of b at p * b_step + v, (r, v) of c at
     r * c_row + v, or dense.
     `fresh` nonzero: c is overwritten. Each element is summed in the order of p.
-    With `runs`, all this `count_runs` times, a further on by `a_run` each time, b going on.
+    With `runs`, all this `count_runs` times, a and b further on by `a_run` and `b_run` each time.
     With `listed`, row r starts at starts[r], for all rows, and `a_row` and `count` are not used.
     """
     a, b = Buffer("a", dtype, 0), Buffer("b", dtype, 0)
     c_row = c_row or columns
     c = Buffer("c", dtype, (rows - 1) * c_row + columns, "inout")
     starts = Buffer("starts", int64, rows)
-    depth, a_row, a_step, b_step, count, fresh, count_runs, a_run = (
+    depth, a_row, a_step, b_step, count, fresh, count_runs, a_run, b_run = (
         Var(name)
-        for name in ("depth", "a_row", "a_step", "b_step", "count", "fresh", "runs", "a_run")
-    )
+        for name in (
+            "depth", "a_row", "a_step", "b_step", "count", "fresh", "runs", "a_run", "b_run",
+        )
+    )  # fmt: skip
     sums = Local("sums", dtype, (rows, columns))
     line = Local("line", dtype, (columns,))
 
@@ -111,7 +113,7 @@ def outer_kernel(
         further, places = Var("further"), [Var(f"at{r}") for r in range(rows)]
         run: list[Stmt] = [
             loop.Let(further, loop.mul(t, a_run)),
-            loop.Let(first, loop.mul(loop.mul(t, depth), b_step)),
+            loop.Let(first, loop.mul(t, b_run)),
         ]
         run += [loop.Let(x, loop.add(y, further)) for x, y in zip(places, begins, strict=True)]
         body.append(loop.For(t, count_runs, loop.SERIAL, (*run, multiply(places, first))))
@@ -123,7 +125,7 @@ def outer_kernel(
         name += f"_in_{c_row}"
     scalars = [depth, a_row, a_step, b_step, count, fresh]
     if runs:
-        scalars += [count_runs, a_run]
+        scalars += [count_runs, a_run, b_run]
     return Kernel(name, (a, b, c, *([starts] if listed else [])), tuple(body), tuple(scalars))
 
 

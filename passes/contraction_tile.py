@@ -183,7 +183,8 @@ class _Nest:
         scalars: list[Expr] = [depth, *steps, count, fresh]
         in_runs = sweep.runs != 1
         if in_runs:
-            scalars += [runs, loop.index(sweep.run_step)]
+            step = loop.index(self.b.steps[0])
+            scalars += [runs, loop.index(sweep.run_step), loop.mul(depth, step)]
         if self.starts is not None:
             arguments.append((self.starts, r))
 

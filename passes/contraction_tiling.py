@@ -146,7 +146,9 @@ def _dot_tiling(spec: ContractionSpec, target: Target, lanes: int) -> Tiling | N
     """Lanes along k, for a B whose neighbours in memory are along k, so that it needs no packing;
     None where an operand does not lie like that."""
     a, b = spec.a.strided, spec.b.strided
-    if lanes == 1 or b is None or b.row_step != 1 or (a is not None and a.column_step != 1):
+    if lanes == 1 or b is None or b.row_step != 1:
+        return None
+    if a is not None and not (a.is_matrix and a.column_step == 1):
         return None
     if a is None and spec.a.contiguous == "row":
         return None

@@ -36,6 +36,7 @@ from .index_math import Form
 from .lower_context import KernelBuilder
 from .lower_contract import emit_contraction, variables
 from .lower_loops import compute
+from .planar import Lines, build_planar, few_channels
 from .winograd import TAPS, TILE, Image, build_winograd, reach, worthwhile
 
 Runs = tuple[tuple[Dim, Dim], ...]
@@ -131,6 +132,7 @@ def _phase(
     _nest(
         target, builder, cluster, result, position,
         _image(builder, result, along, base) if filtering else None,
+        _lines(builder, result, along),
         batch=groups, m=product(counts), n=width, k=length,
         a=Strided(_memory(builder, x), base, row=row, runs=_joined((*runs, (each, 1)))),
         b=Operand(reader(builder), strided, "column" if stored is not None else "row"),
@@ -180,7 +182,7 @@ def _weights(target: Any, builder: KernelBuilder, cluster: Cluster, result: Tens
         return math.add(place, column)
 
     _nest(
-        target, builder, cluster, result, position, None,
+        target, builder, cluster, result, position, None, None,
         batch=groups, m=product((*kernel, each)), n=width, k=product(g.dims[:-1]),
         a=Strided(_memory(builder, x), base, row=row, runs=_joined(runs)),
         b=Operand(read, Strided(gradient, beginning, g.dims[-1])),
@@ -188,7 +190,7 @@ def _weights(target: Any, builder: KernelBuilder, cluster: Cluster, result: Tens
 
 
 def _nest(
-    target, builder, cluster, result, position, image, *, batch, m, n, k, a, b, once=None
+    target, builder, cluster, result, position, image, lines, *, batch, m, n, k, a, b, once=None
 ) -> None:
     math = builder.math
     others = [t for t in cluster.members if t is not result]
@@ -225,6 +227,8 @@ def _nest(
         spec = replace(spec, once=(once(preparing), variables(preparing)))
     if image is not None and worthwhile(image, n, target, once is None):
         built = build_winograd(spec, image, target)
+    elif lines is not None and few_channels(lines, n, target):
+        built = build_planar(spec, lines, target)
     else:
         built = contraction_nest(spec, target, "tile")
     emit_contraction(builder, built, spec)
@@ -264,6 +268,25 @@ def _image(
     return Image(
         _memory(builder, x), start, split, steps[1], steps[2], x.dims[0], high, wide, w.dims[-2]
     )
+
+
+def _lines(builder: KernelBuilder, result: Tensor, along: Sequence[Phase]) -> Lines | None:
+    """The convolution for vectors of pixels, where it has the form that takes."""
+    x, w = result.node.inputs
+    if len(along) != 2 or result.node.attrs["groups"] != 1:
+        return None
+    if any(p.every != 1 or p.taps_every != 1 or p.tap != 0 for p in along):
+        return None
+    down, across = along
+    sizes = (*x.dims[1:], *w.dims, *(p.count for p in along), *(p.start for p in along))
+    if across.step != 1 or down.tap_step != 1 or not all(isinstance(s, int) for s in sizes):
+        return None
+    batch, high, wide, channels = x.dims
+    return Lines(
+        _memory(builder, x), batch, high, wide, channels,  # type: ignore[arg-type]
+        down.count, across.count, down.step, down.start,  # type: ignore[arg-type]
+        across.tap_step, across.start, (down.taps, across.taps),  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 def _memory(builder: KernelBuilder, tensor: Tensor):

@@ -32,6 +32,7 @@ from .lower_loops import (
 from .relations import count
 
 MOST_PARTIALS = 64  # of a reduction, where its size is known
+NARROW = 16  # columns; fewer leave most of a vector empty
 
 ACCUMULATOR = {
     "sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "and": "and", "or": "or",
@@ -57,33 +58,57 @@ def columns_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> No
     rows = exact_quotient(cluster.count, columns)
     if rows is None:
         raise InternalError(f"columns of unequal length in {cluster!r}")
-    sums = ColumnSums(builder, cluster, rows, columns)
+    side_by_side = _side_by_side(rows, columns)
+    sums = ColumnSums(builder, cluster, rows, columns, side_by_side)
     others = element_members(cluster)
-    with sums.each_row() as p, inner(builder, columns) as v:
-        position = builder.math.add(builder.math.scale(p, columns), v)
+    with sums.each_row() as p, inner(builder, sums.wide) as v:
+        position = builder.math.add(builder.math.scale(p, sums.wide), v)
         compute(builder, cluster, others, position)
         sums.add(sums.tensors, v, position)
     sums.finish()
 
 
+def _side_by_side(rows: Dim, columns: Dim) -> int:
+    """How many rows to take as one, where one would leave most of a vector empty."""
+    if not isinstance(columns, int) or not 0 < columns < NARROW:
+        return 1
+    number = 1
+    while columns * number < 2 * NARROW and exact_quotient(rows, 2 * number) is not None:
+        number *= 2
+    return number
+
+
 class ColumnSums:
     """The reductions of a cluster down its columns, while its rows go by in chunks of fixed size:
-    first of each chunk, then of the chunks in order."""
+    first of each chunk, then of the chunks in order. `side_by_side` rows count as one, `wide`, each
+    with sums of its own."""
 
-    def __init__(self, builder: KernelBuilder, cluster: Cluster, rows: Dim, columns: Dim):
-        self.builder, self.rows, self.columns = builder, rows, columns
+    def __init__(
+        self,
+        builder: KernelBuilder,
+        cluster: Cluster,
+        rows: Dim,
+        columns: Dim,
+        side_by_side: int = 1,
+    ):
+        self.builder, self.columns, self.side_by_side = builder, columns, side_by_side
+        self.wide = multiply(columns, side_by_side)
+        together = exact_quotient(rows, side_by_side)
+        assert together is not None
+        self.rows = rows = together
         self.tensors = [t for t in cluster.members if cluster.level[t] == RESULT]
-        self.step = max(1, chunk_size(work(cluster)) // max(1, estimate(columns)))
+        self.step = max(1, chunk_size(work(cluster)) // max(1, estimate(self.wide)))
         if isinstance(rows, int):
             self.step = max(self.step, -(-rows // MOST_PARTIALS))
         self.chunks: Dim = 1 if fits(rows, self.step) else ceildiv(rows, self.step)
+        self.direct = self.chunks == 1 and side_by_side == 1
         self.base = builder.math.constant(0)  # of this chunk's sums
         self.sums: dict[Tensor, Buffer] = {}
         for tensor in self.tensors:
-            if self.chunks == 1:
+            if self.direct:
                 self.sums[tensor] = builder.buffer(tensor, write=True)
             else:
-                size = multiply(self.chunks, columns)
+                size = multiply(self.chunks, self.wide)
                 self.sums[tensor] = builder.workspace(tensor.dtype, size)
 
     @contextmanager
@@ -96,7 +121,7 @@ class ColumnSums:
                 yield r
             return
         with builder.loop(PARALLEL, self.chunks, prefix="chunk") as c:
-            self.base = math.scale(c, self.columns)
+            self.base = math.scale(c, self.wide)
             self._clear()
             first = math.scale(c, self.step)
             bound = limit(builder, self.rows, first, self.step)
@@ -105,7 +130,7 @@ class ColumnSums:
                 yield row if bound is None else builder.named(row, self.rows)
 
     def _clear(self) -> None:
-        with inner(self.builder, self.columns) as v:
+        with inner(self.builder, self.wide) as v:
             for tensor, buffer in self.sums.items():
                 zero = loop.neutral(accumulator(tensor), tensor.dtype)
                 self.builder.emit(loop.Store(buffer, self._at(v), zero))
@@ -122,16 +147,17 @@ class ColumnSums:
             self.builder.emit(added)
 
     def finish(self) -> None:
-        """Combines the chunks' sums."""
-        if self.chunks == 1:
+        """Combines the sums of chunks, and of rows side by side."""
+        if self.direct:
             return
         builder, math = self.builder, self.builder.math
-        cost = 2.0 * min(estimate(self.chunks), MOST_PARTIALS)
+        parts = multiply(self.chunks, self.side_by_side)
+        cost = 2.0 * min(estimate(parts), MOST_PARTIALS)
         with elements(builder, self.columns, cost) as v:
             for tensor, buffer in self.sums.items():
                 zero = loop.neutral(accumulator(tensor), tensor.dtype)
                 local = builder.local(tensor.dtype, zero)
-                with builder.loop(SERIAL, self.chunks) as c:
+                with builder.loop(SERIAL, parts) as c:
                     at = builder.index(math.add(math.scale(c, self.columns), v))
                     op = accumulator(tensor)
                     builder.emit(loop.Accumulate(local, loop.ZERO, op, Load(buffer, at)))

@@ -200,3 +200,11 @@ def _recurrence(a, b):
     for i in range(b.shape[1]):
         result[:, i] = b[:, i] + (a[:, i] * result[:, i - 1] if i else 0)
     return result
+
+
+# Rows side by side in one vector, where a row alone would leave most of it empty.
+for _rows, _columns in ((64, 6), (24, 3), (4096, 1), (37, 5), (2000, 15), (0, 6)):
+    case(f"sum-narrow-{_rows}x{_columns}", lambda x: reduction.reduce_sum(x * 2.0, axis=0),
+         (F, (_rows, _columns)), expected=lambda x: 2 * x.sum(0), tolerance=REDUCTION)  # fmt: skip
+case("max-narrow-images", lambda x: reduction.reduce_max(x, axis=[0, 1, 2]), (F, (5, 8, 8, 3)),
+     expected=lambda x: x.max((0, 1, 2)))  # fmt: skip
