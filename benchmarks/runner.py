@@ -94,6 +94,8 @@ def environment(variant: Variant, threads: int, caches: Path) -> dict[str, str]:
     """Of a process: threads, allocator, and compile caches of its own."""
     count = str(threads)
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GRAPHFLOW", "MALLOC_"))}
+    # Peers come with their bytecode: so does this repository after the first process.
+    inherited.pop("PYTHONDONTWRITEBYTECODE", None)
     names = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
     return {
         **inherited,

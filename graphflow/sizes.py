@@ -71,26 +71,55 @@ def _group(value: Dim) -> str:
     return text if text.isidentifier() or text.isdigit() else f"({text})"
 
 
-def _atom_key(atom: Atom):
-    return (type(atom).__name__ != "Symbol", str(atom), getattr(atom, "serial", 0))
+def _atom_key(atom: Atom) -> tuple:
+    """Orders atoms by what they are made of. (Texts would do, but those of nested sizes that share
+    parts grow exponentially.)"""
+    if isinstance(atom, Symbol):
+        return 0, atom.name, atom.serial
+    return _ORDER[type(atom)], *(_dim_key(part) for part in _parts(atom))
+
+
+_ORDER = {FloorDiv: 1, Maximum: 2, Minimum: 3}
+
+
+def _parts(atom: FloorDiv | Maximum | Minimum) -> tuple[Dim, Dim]:
+    if isinstance(atom, FloorDiv):
+        return atom.numerator, atom.denominator
+    return atom.a, atom.b
+
+
+def _dim_key(value: Dim) -> tuple:
+    return value.key if isinstance(value, Size) else (0, value)
 
 
 @total_ordering
 class Size:
     """A sum of products of atoms; immutable, canonical, never a plain integer."""
 
-    __slots__ = ("terms", "_hash")
+    __slots__ = ("terms", "_hash", "_key", "_nonnegative")
 
     def __init__(self, terms: tuple[tuple[Monomial, int], ...]):
         self.terms = terms
         self._hash = hash(terms)
+        self._key: tuple | None = None
+        self._nonnegative: bool | None = None
+
+    @property
+    def key(self) -> tuple:
+        """By which sizes are put in order. Shared parts have one key, and compare by identity."""
+        if self._key is None:
+            terms = tuple((tuple(map(_atom_key, m)), c) for m, c in self.terms)
+            self._key = 1, terms
+        return self._key
 
     @staticmethod
     def of(atom: Atom) -> Size:
         return Size((((atom,), 1),))
 
     def __eq__(self, other) -> bool:
-        return self is other or (isinstance(other, Size) and self.terms == other.terms)
+        return self is other or (
+            isinstance(other, Size) and self._hash == other._hash and self.terms == other.terms
+        )
 
     def __lt__(self, other) -> bool:
         raise TypeError(f"the size {self} is not known yet, so it cannot be compared with {other}")
@@ -272,7 +301,9 @@ def is_nonnegative(value: Dim) -> bool:
     """Whether the value is known to be >= 0 for all values of its symbols."""
     if isinstance(value, int):
         return value >= 0
-    return all(c >= 0 and all(map(_atom_nonnegative, m)) for m, c in value.terms)
+    if value._nonnegative is None:
+        value._nonnegative = all(c >= 0 and all(map(_atom_nonnegative, m)) for m, c in value.terms)
+    return value._nonnegative
 
 
 def _atom_nonnegative(atom: Atom) -> bool:
@@ -292,7 +323,7 @@ def maximum(a: Dim, b: Dim) -> Dim:
         return a
     if is_nonnegative(b - a):
         return b
-    first, second = sorted((a, b), key=str)
+    first, second = sorted((a, b), key=_dim_key)
     return Size.of(Maximum(first, second))
 
 
@@ -303,7 +334,7 @@ def minimum(a: Dim, b: Dim) -> Dim:
         return b
     if is_nonnegative(b - a):
         return a
-    first, second = sorted((a, b), key=str)
+    first, second = sorted((a, b), key=_dim_key)
     return Size.of(Minimum(first, second))
 
 
@@ -315,7 +346,7 @@ def symbols_of(value) -> Iterator[Symbol]:
                 if isinstance(atom, Symbol):
                     yield atom
                 else:
-                    yield from symbols_of(tuple(vars(atom).values()))
+                    yield from symbols_of(_parts(atom))
     elif isinstance(value, (tuple, list)):
         for item in value:
             yield from symbols_of(item)

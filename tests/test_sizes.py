@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from effort import calls
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphflow.sizes import as_symbol, ceildiv, evaluate, floordiv, symbol
+from graphflow.sizes import (
+    Size,
+    as_symbol,
+    ceildiv,
+    evaluate,
+    floordiv,
+    maximum,
+    minimum,
+    symbol,
+)
 
 N, M = symbol("n"), symbol("m")
 SMALL = st.integers(-9, 9)
@@ -24,3 +34,23 @@ def test_what_divides_comes_out_of_a_division():
     assert ceildiv(4 * N - 2, 4) == N
     assert str(floordiv(2 * N + M + 3, 2)) == "n+((m+1)//2)+1"
     assert floordiv(N, 2) + M != floordiv(N + M, 2)
+
+
+def _nested(levels: int) -> Size:
+    size = symbol("k")
+    for level in range(levels):
+        size = maximum(size - level, floordiv(size + level, 2)) + minimum(size, level + 3)
+    return size
+
+
+def test_nesting_of_sizes_that_share_parts_costs_no_more_than_their_parts():
+    # As texts, in which shared parts stand again and again, each level would cost three times the
+    # one before.
+    assert calls(lambda: _nested(12)) < 4 * calls(lambda: _nested(6))
+
+
+def test_order_of_sums_and_products_does_not_show():
+    one, other = maximum(N, 2 * M) * minimum(M, 3), minimum(3, M) * maximum(2 * M, N)
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one + N == N + other
