@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..dtypes import DType
 from ..loop import nodes as loop
-from ..loop.nodes import Buffer, Const, Expr, Stmt
+from ..loop.nodes import Buffer, Const, Expr, Local, Stmt, Var
 from ..sizes import Dim, ceildiv
 from .contraction_spec import (
     ContractionSpec,
@@ -20,7 +21,7 @@ from .contraction_spec import (
     split,
     zero,
 )
-from .contraction_tiling import Tiling
+from .contraction_tiling import Tiling, turns
 
 _COPY_CHUNK = 128
 _COPY_ELEMENTS = 1 << 14  # of a packing task
@@ -117,7 +118,8 @@ def source_b(
     def read(batch: Expr, n: Expr, k: Expr) -> Expr:
         return own.b.read(batch, k, n)
 
-    nest = _pack_panels(own, packed, columns, spec.n, read, fill=True)
+    side = tiles.lanes if turns(spec, tiles.lanes) else 1
+    nest = _pack_panels(own, packed, columns, spec.n, read, fill=True, side=side)
     return Source(packed, in_panels, (columns, 1)), nest
 
 
@@ -136,6 +138,29 @@ def _pack_rows(spec: ContractionSpec, packed: Buffer) -> list[Stmt]:
     return repeat(spec, "t", product(spec.batch, spec.m), loop.PARALLEL, task, grain)
 
 
+def _turned(
+    dtype: DType,
+    side: int,
+    row: Callable[[int, Expr], Expr],
+    packed: Buffer,
+    start: Expr,
+    step: int,
+) -> list[Stmt]:
+    """packed[start + c * step + r] = row(r, c), loading along c and storing along r."""
+    square = Local("square", dtype, (side * side,))
+    body: list[Stmt] = [square]
+    for r in range(side):
+        lane = Var("lane")
+        element = loop.Store(square, loop.add(Const(r * side), lane), row(r, lane))
+        body.append(loop.For(lane, Const(side), loop.VECTOR, (element,)))
+    for c in range(side):
+        lane = Var("lane")
+        value = loop.Load(square, loop.add(loop.mul(lane, Const(side)), Const(c)))
+        place = loop.add(loop.add(start, Const(c * step)), lane)
+        body.append(loop.For(lane, Const(side), loop.VECTOR, (loop.Store(packed, place, value),)))
+    return body
+
+
 def _pack_panels(
     spec: ContractionSpec,
     packed: Buffer,
@@ -143,8 +168,12 @@ def _pack_panels(
     extent: Dim,
     read: Callable[[Expr, Expr, Expr], Expr],
     fill: bool,
+    side: int = 1,
 ) -> list[Stmt]:
-    """packed[b, panel, k, v] = read(b, panel * width + v, k), or 0 beyond `extent` if `fill`."""
+    """packed[b, panel, k, v] = read(b, panel * width + v, k), or 0 beyond `extent` if `fill`.
+
+    With `side`, where neighbours in memory are neighbours along k: in squares of that many elements
+    turned around in registers, and what no square holds one by one."""
     panels, chunks = ceildiv(extent, width), ceildiv(spec.k, _COPY_CHUNK)
 
     def task(t: Expr) -> list[Stmt]:
@@ -178,7 +207,37 @@ def _pack_panels(
                 )  # fmt: skip
             return body
 
-        return outside + repeat(spec, "p", count, loop.SERIAL, line)
+        if side == 1:
+            return outside + repeat(spec, "p", count, loop.SERIAL, line)
+        whole = loop.floordiv(count, Const(side))
+
+        def square(i: Expr, h: Expr) -> list[Stmt]:
+            above, across = loop.mul(i, Const(side)), loop.mul(h, Const(side))
+            lets, (column, k) = named(
+                ("column", loop.add(at, across)), ("k", loop.add(first, above))
+            )
+            last = loop.sub(loop.index(extent), loop.ONE)
+
+            def row(r: int, c: Expr) -> Expr:
+                place = loop.add(column, Const(r))
+                if not divides(width, extent):
+                    place = minimum(place, last)
+                return read(batch, place, loop.add(k, c))
+
+            start = loop.linear((batch, panel, k), (spec.batch, panels, spec.k))
+            more, (start,) = named(("start", loop.add(loop.mul(start, Const(width)), across)))
+            return [*lets, *more, *_turned(spec.dtype, side, row, packed, start, width)]
+
+        body = repeat(
+            spec, "i", whole, loop.SERIAL,
+            lambda i: repeat(spec, "h", width // side, loop.SERIAL, lambda h: square(i, h)),
+        )  # fmt: skip
+        done = loop.mul(whole, Const(side))
+        if divides(side, spec.k):
+            return outside + body
+        return [*outside, *body, *repeat(
+            spec, "p", loop.sub(count, done), loop.SERIAL, lambda p: line(loop.add(done, p))
+        )]  # fmt: skip
 
     work = width * min(_COPY_CHUNK, assumed(spec.k))
     extent_ = product(spec.batch, panels, chunks)

@@ -102,6 +102,11 @@ def tiling(spec: ContractionSpec, target: Target) -> Tiling:
     return outer
 
 
+def turns(spec: ContractionSpec, lanes: int) -> bool:
+    """Whether packing B turns squares of it around in registers."""
+    return lanes > 1 and spec.b.contiguous == "row" and spec.dtype.bits >= 32
+
+
 def product_cycles(spec: ContractionSpec, tiles: Tiling, m: int) -> float:
     """An estimate for one core and m rows, packing included."""
     batch, n, k = (assumed(dim) for dim in (spec.batch, spec.n, spec.k))
@@ -118,6 +123,8 @@ def product_cycles(spec: ContractionSpec, tiles: Tiling, m: int) -> float:
         cycles += m * k * (spec.a.cost + 3 * spread) / tiles.lanes + NEST_CYCLES
     if tiles.pack_b and spec.once is None:
         spread = 1 if spec.b.contiguous == "column" else tiles.lanes / 2
+        if turns(spec, tiles.lanes):
+            spread = 1.5
         vectors = count_of(n, tiles.columns) * tiles.columns / tiles.lanes
         cycles += k * vectors * (spec.b.cost + 3 * spread) + NEST_CYCLES
     return batch * cycles

@@ -272,6 +272,22 @@ def test_products_along_neighbours(dtype, machine):
     assert all(k.name.startswith("multiply") for k in micro_kernels(spec, machine))
 
 
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
+@pytest.mark.parametrize("dtype", [float32, float64, int8], ids=str)
+def test_packing_turns_squares_of_a_transposed_operand_around(dtype, machine):
+    """Whole squares, rows and columns that none holds, and sizes that are not known."""
+    n, k = symbol("n"), symbol("k")
+    for numbers in ((1, 5, 32, 32), (2, 5, 49, 37), (1, 4, 70, 7), (1, 13, 9, 145)):
+        for prologue in (False, True):
+            check(
+                numbers, numbers, machine, "tile", dtype, transpose_b=True, prologue=prologue,
+            )  # fmt: skip
+            check(
+                (*numbers[:2], n, k), numbers, machine, "tile", dtype,
+                dict(zip((n, k), numbers[2:], strict=True)), transpose_b=True, prologue=prologue,
+            )  # fmt: skip
+
+
 # -- as machine code -------------------------------------------------------------------------------
 
 NATIVE = [
