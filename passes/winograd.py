@@ -120,7 +120,7 @@ def worthwhile(image: Image, outputs: int, target: Target, per_run: bool = True)
         return False
     # Where the batch is unknown, few images decide: this loses most where they are few, the direct
     # way little where they are many.
-    batch = image.batch if isinstance(image.batch, int) else 8 if per_run else 1
+    batch = image.batch if isinstance(image.batch, int) else 4 if per_run else 1
     tiles = batch * count_of(image.high, TILE) * count_of(image.wide, TILE)
     channels, points = image.channels, batch * image.high * image.wide
     columns = count_of(outputs, _COLUMNS * lanes) * _COLUMNS * lanes
@@ -128,9 +128,12 @@ def worthwhile(image: Image, outputs: int, target: Target, per_run: bool = True)
     direct = points * TAPS * TAPS * channels * columns / (0.9 * rate)
     products = _ELEMENTS * count_of(tiles, _ROWS) * _ROWS * channels * columns / (0.8 * rate)
     transforms = tiles * (count_of(channels, lanes) * 220 + count_of(outputs, lanes) * 150)
-    weights = channels * count_of(outputs, lanes) * 100 if per_run else 0
-    # With few tiles the weights, four times as many, are what takes time.
+    # With few tiles the weights, four times as many, are what takes time: writing them, which reads
+    # the lines first, and reading them back.
     size = channels * columns * 4 / _BYTES_A_CYCLE
+    weights = max(channels * count_of(outputs, lanes) * 100, 2 * _ELEMENTS * size)
+    if not per_run:
+        weights = 0
     products, direct = max(products, _ELEMENTS * size), max(direct, TAPS * TAPS * size)
     return products + transforms + weights < 0.85 * direct
 
