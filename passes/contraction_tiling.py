@@ -22,7 +22,8 @@ NEST_CYCLES = 3000  # of one more parallel loop: waking threads and waiting for 
 _DEPTH = 512  # elements of k that a tile takes at once
 _LARGEST_DEPTH = 896  # up to here, all of k at once
 _LARGEST_BLOCK = 96  # rows of a task
-TASK_OPERATIONS = (1 << 20, 1 << 23)  # of a task: least, most
+TASK_OPERATIONS = (1 << 20, 1 << 24)  # of a task: least, most
+_SPLIT_OPERATIONS = 1 << 23  # of a product that is worth splitting along k
 _TASKS = 32  # as many as are wanted where the product is large enough
 _LONG = 16  # blocks of k from which sums are kept in memory
 _CALL_CYCLES = 30  # around one tile
@@ -215,7 +216,7 @@ def _together(spec: ContractionSpec, target: Target, tiles: Tiling) -> Tiling:
     high = count_of(count_of(m, parts), tiles.rows) * tiles.rows
     tasks = batch * parts * count_of(panels, wide)
     splits = 1
-    if 2 * m * n * k * batch >= TASK_OPERATIONS[1] and tasks < _TASKS // 2:
+    if 2 * m * n * k * batch >= _SPLIT_OPERATIONS and tasks < _TASKS // 2:
         splits = min(count_of(_TASKS // 2, tasks), blocks // 2)
     return replace(tiles, block=high, panels=wide, splits=max(1, splits), together=True)
 
