@@ -31,7 +31,9 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1.0, help="to measure each figure")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs")
     parser.add_argument("--out", type=Path, help="folder of the report")
-    parser.add_argument("--again", type=Path, help="write the report of these records anew")
+    parser.add_argument(
+        "--again", type=Path, nargs="+", help="write the report of these records, taken together"
+    )
     return parser.parse_args(given)
 
 
@@ -91,9 +93,11 @@ def write(records: list[Record], absent: list[str], minutes: float, folder: Path
 def main(given: list[str]) -> int:
     options = arguments(given)
     if options.again:
-        kept = json.loads(options.again.read_text())
-        records = [Record.from_json(fields) for fields in kept["records"]]
-        write(records, kept["absent"], kept["minutes"], options.out or SCRATCH / "report")
+        parts = [json.loads(path.read_text()) for path in options.again]
+        records = [Record.from_json(fields) for part in parts for fields in part["records"]]
+        absent = list(dict.fromkeys(name for part in parts for name in part["absent"]))
+        minutes = sum(part["minutes"] for part in parts)
+        write(records, absent, minutes, options.out or SCRATCH / "report")
         return 0
     workloads = chosen_workloads(options.names)
     start = time.time()
