@@ -6,8 +6,7 @@ A vector of output channels would be mostly empty where there are but a few. So 
 weights are the first operand of the micro-kernel, one row an output channel, and windows the second
 one: the input is copied with its pixels along each line, [image, line, channel, pixel], where the
 windows of neighbouring pixels are neighbours too, and a step to the next channel or tap line is
-always the same. Sums of a line of outputs come as [channel, pixel], and the epilogue goes through
-them pixel by pixel.
+always the same. Sums of a line of outputs come as [channel, pixel], and the epilogue takes them so.
 """
 
 from __future__ import annotations
@@ -171,19 +170,17 @@ class _Planar:
             inner.append(Invoke(kernel, arguments, scalars))
             count = within(self.columns, first, lines.wide)
 
-            def pixel(x: Expr) -> list[Stmt]:
-                m = spec.variable("m", spec.m)
-                where = loop.add(loop.mul(t, Const(lines.wide)), loop.add(first, x))
-
-                def element(o: Expr) -> list[Stmt]:
-                    value = Var("value", spec.dtype)
+            def channel(o: Expr) -> list[Stmt]:
+                def pixel(x: Expr) -> list[Stmt]:
+                    m, value = spec.variable("m", spec.m), Var("value", spec.dtype)
+                    where = loop.add(loop.mul(t, Const(lines.wide)), loop.add(first, x))
                     at = loop.add(loop.mul(o, Const(self.columns)), x)
-                    load = Let(value, loop.Load(sums, at))
-                    return [load, *spec.epilogue(loop.ZERO, m, o, value)]
+                    lets: list[Stmt] = [Let(m, where), Let(value, loop.Load(sums, at))]
+                    return [*lets, *spec.epilogue(loop.ZERO, m, o, value)]
 
-                return [Let(m, where), *repeat(spec, "o", self.outputs, loop.VECTOR, element)]
+                return repeat(spec, "x", count, loop.VECTOR, pixel)
 
-            return inner + repeat(spec, "x", count, loop.SERIAL, pixel)
+            return inner + repeat(spec, "o", self.outputs, loop.SERIAL, channel)
 
         tiles = ceildiv(lines.wide, self.columns)
         return [sums, *lets, *repeat(spec, "j", tiles, loop.SERIAL, tile)]

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Shells start programs in the background so; tests of Ctrl-C need Python's own handler.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
