@@ -78,8 +78,8 @@ class ContractionSpec:
 
     epilogue(b, m, n, value) gives the statements to run once for every finished element; value is
     a variable of `dtype`. It runs inside a vector loop over n, except in the "dot" structure, where
-    it runs outside of vector loops, and in `planar.py`, where that loop goes over m; and never under
-    a condition that masks single lanes.
+    it runs outside of vector loops, and in `planar.py`, where that loop goes over m; and never
+    under a condition that masks single lanes.
     """
 
     name: str
