@@ -42,19 +42,19 @@ def test_buffers_alive_together_do_not_overlap(found):
 
 @pytest.mark.parametrize("rows", [512, None])
 def test_a_chain_of_elementwise_work_is_one_buffer(rows):
-    x = tf.placeholder(tf.float32, [rows, 8])
+    x = tf.placeholder(tf.float32, [rows, 16])
     y = x
     for _ in range(4):
         y = tf.tanh(y)
-    feeds = {x: np.ones((512, 8), np.float32)}
+    feeds = {x: np.ones((512, 16), np.float32)}
     off = ("fuse_pointwise", "merge_launches")
     kept = check([tf.reduce_sum(y, axis=0)], feeds, disable=off)
     apart = check([tf.reduce_sum(y, axis=0)], feeds, disable=(*off, "memory.in_place"))
     assert sum(b.name == "tanh" and b.place == "arena" for b in kept.buffers) == 1
     assert sum(b.name.startswith("tanh") and b.place == "arena" for b in apart.buffers) == 4
     if rows:
-        assert kept.arena_bytes == kept.arena_lower_bound == 512 * 8 * 4
-        assert apart.arena_bytes == 2 * 512 * 8 * 4
+        assert kept.arena_bytes == kept.arena_lower_bound == 512 * 16 * 4
+        assert apart.arena_bytes == 2 * 512 * 16 * 4
 
 
 def test_values_of_one_launch_share_memory_when_one_dies_before_the_other():
