@@ -91,6 +91,7 @@ class ContractionSpec:
     a: Operand
     b: Operand
     epilogue: Callable[[Expr, Expr, Expr, Expr], list[Stmt]]
+    streams: int = 1  # arrays of m by n elements that the epilogue reads and writes
     # Makes a variable (loop variable or named index) known to be below an extent, where the caller
     # keeps account of that to simplify index arithmetic.
     variable: Callable[[str, Dim], Var] = lambda prefix, extent: Var(prefix)

@@ -32,7 +32,13 @@ def build_tile(spec: ContractionSpec, tiles: Tiling) -> Contraction:
         for k in blocks:  for each tile of the task's rows:  tile = or += a[rows, k] * b[k, columns]
         for rows:  for v vector columns:  epilogue
 
-    or, with the sums of all panels of a task in memory,
+    or, with the sums of all panels of a task side by side in the second cache,
+
+    for task parallel:
+        for k in blocks:  for each panel of columns:  for each tile:  tile = or += …
+        for rows:  for each panel:  for v vector columns:  epilogue
+
+    or, with those sums in memory,
 
     for task parallel:  for its k in blocks:  for each panel:  for each tile:  tile += …
     for rows parallel:  for v vector columns:  epilogue of the sum of all tasks' sums
@@ -94,6 +100,8 @@ class _Nest:
         count = within(tiles.panels, before, self.panels)
         lets, (first, rows, count) = named(("first", first), ("rows", rows), ("panels", count))
         lets += self.list_starts(first)
+        if tiles.by_rows:
+            return lets + self.abreast(batch, first, rows, before, count)
         return lets + repeat(
             spec, "j", count, loop.SERIAL,
             lambda j: self.panel(batch, first, rows, loop.add(before, j)),
@@ -102,36 +110,87 @@ class _Nest:
     def panel(self, batch: Expr, first: Expr, rows: Expr, number: Expr) -> list[Stmt]:
         spec, tiles = self.spec, self.tiles
         tile = Local("tile", spec.dtype, (tiles.block, tiles.columns), "stack")
+        lets, width, skip = self.columns(number)
+
+        def multiply(d: Expr) -> list[Stmt]:
+            return self.multiply(
+                batch, first, rows, number, width, d, self.fresh(d),
+                lambda r: (tile, loop.mul(r, Const(tiles.columns))),
+            )  # fmt: skip
+
+        body: list[Stmt] = [tile, *lets]
+        body += repeat(spec, "d", tiles.sweep.blocks, loop.SERIAL, multiply)
+
+        def line(r: Expr) -> list[Stmt]:
+            m = spec.variable("m", spec.m)
+            start = loop.add(loop.mul(r, Const(tiles.columns)), skip)
+            let = loop.Let(m, loop.add(first, r))
+            return [let, *self.finish_line(tile, start, batch, m, number, width)]
+
+        return body + repeat(spec, "r", rows, loop.SERIAL, line)
+
+    def abreast(self, batch: Expr, first: Expr, rows: Expr, before: Expr, count: Expr):
+        """All panels of a task, then whole rows of it: what the epilogue reads and writes goes by
+        in long runs."""
+        spec, tiles = self.spec, self.tiles
+        tile = Local("tile", spec.dtype, (tiles.panels * tiles.block, tiles.columns), "stack")
+
+        def place(j: Expr, r: Expr) -> Expr:
+            return loop.mul(loop.add(loop.mul(j, Const(tiles.block)), r), Const(tiles.columns))
+
+        def multiply(d: Expr, j: Expr) -> list[Stmt]:
+            number = loop.add(before, j)
+            lets, width, _ = self.columns(number)
+            return lets + self.multiply(
+                batch, first, rows, number, width, d, self.fresh(d), lambda r: (tile, place(j, r))
+            )
+
+        def line(r: Expr) -> list[Stmt]:
+            m = spec.variable("m", spec.m)
+
+            def part(j: Expr) -> list[Stmt]:
+                number = loop.add(before, j)
+                lets, width, skip = self.columns(number)
+                start = loop.add(place(j, r), skip)
+                return lets + self.finish_line(tile, start, batch, m, number, width)
+
+            let = loop.Let(m, loop.add(first, r))
+            return [let, *repeat(spec, "j", count, loop.SERIAL, part)]
+
+        body = repeat(
+            spec, "d", tiles.sweep.blocks, loop.SERIAL,
+            lambda d: repeat(spec, "j", count, loop.SERIAL, lambda j: multiply(d, j)),
+        )  # fmt: skip
+        return [tile, *body, *repeat(spec, "r", rows, loop.SERIAL, line)]
+
+    def columns(self, number: Expr) -> tuple[list[Stmt], Expr, Expr]:
+        """Of a panel: how many columns it has, and how many of its tile come before them."""
+        tiles = self.tiles
         at = loop.mul(number, Const(tiles.columns))
-        width = within(tiles.columns, at, spec.n)
+        width = within(tiles.columns, at, self.spec.n)
         # The last panel of rows that are read in place starts early enough to end with them.
         early = not tiles.pack_b and not tiles.dots
         skip = loop.sub(Const(tiles.columns), width) if early else loop.ZERO
         lets, (width, skip) = named(("width", width), ("skip", skip))
-        blocks = tiles.sweep.blocks
+        return lets, width, skip
 
-        def multiply(d: Expr) -> list[Stmt]:
-            fresh = loop.ONE if blocks == 1 else loop.sub(loop.ONE, minimum(d, loop.ONE))
-            return self.multiply(
-                batch, first, rows, number, width, d, fresh,
-                lambda r: (tile, loop.mul(r, Const(tiles.columns))),
-            )  # fmt: skip
+    def fresh(self, d: Expr) -> Expr:
+        """Whether a block of k is the first one."""
+        if self.tiles.sweep.blocks == 1:
+            return loop.ONE
+        return loop.sub(loop.ONE, minimum(d, loop.ONE))
 
-        body: list[Stmt] = [tile, *lets, *repeat(spec, "d", blocks, loop.SERIAL, multiply)]
+    def finish_line(self, tile, start, batch, m, number, width) -> list[Stmt]:
+        """The epilogue of a row of a panel, whose sums begin at `start`."""
+        spec = self.spec
+        at = loop.mul(number, Const(self.tiles.columns))
 
-        def finish(r: Expr) -> list[Stmt]:
-            m = spec.variable("m", spec.m)
-            line = loop.add(loop.mul(r, Const(tiles.columns)), skip)
+        def element(v: Expr) -> list[Stmt]:
+            value = Var("value", spec.dtype)
+            load = loop.Let(value, loop.Load(tile, loop.add(start, v)))
+            return [load, *spec.epilogue(batch, m, loop.add(at, v), value)]
 
-            def element(v: Expr) -> list[Stmt]:
-                value = Var("value", spec.dtype)
-                load = loop.Let(value, loop.Load(tile, loop.add(line, v)))
-                return [load, *spec.epilogue(batch, m, loop.add(at, v), value)]
-
-            let = loop.Let(m, loop.add(first, r))
-            return [let, *repeat(spec, "v", width, loop.VECTOR, element)]
-
-        return body + repeat(spec, "r", rows, loop.SERIAL, finish)
+        return repeat(spec, "v", width, loop.VECTOR, element)
 
     def multiply(self, batch, first, rows, number, width, d, fresh, place) -> list[Stmt]:
         """One block of k of a panel; place(r) is where the sums of row r of the task are."""
@@ -289,15 +348,12 @@ class _Together(_Nest):
     def finish(self) -> list[Stmt]:
         """The epilogue of all elements, the sums of splits added up in their order."""
         spec, tiles = self.spec, self.tiles
-        early = not tiles.pack_b and not tiles.dots
 
         def line(t: Expr) -> list[Stmt]:
             batch, row, number = split(t, (spec.batch, spec.m, self.panels))
             m = spec.variable("m", spec.m)
             at = loop.mul(number, Const(tiles.columns))
-            width = within(tiles.columns, at, spec.n)
-            skip = loop.sub(Const(tiles.columns), width) if early else loop.ZERO
-            lets, (width, skip) = named(("width", width), ("skip", skip))
+            lets, width, skip = self.columns(number)
             starts = [
                 loop.add(self.place(Const(s), batch, number, m), skip) for s in range(tiles.splits)
             ]

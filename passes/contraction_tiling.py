@@ -26,6 +26,7 @@ TASK_OPERATIONS = (1 << 20, 1 << 24)  # of a task: least, most
 _SPLIT_OPERATIONS = 1 << 23  # of a product that is worth splitting along k
 _TASKS = 32  # as many as are wanted where the product is large enough
 _LONG = 16  # blocks of k from which sums are kept in memory
+_STREAMS = 3  # arrays that an epilogue goes through from which on it wants long runs of them
 _CALL_CYCLES = 30  # around one tile
 _DOT_COLUMNS = 16  # of a panel whose products are summed along k
 _DOT_DEPTH = 512  # so that the panel stays in the first cache
@@ -74,6 +75,9 @@ class Tiling:
     # Whether sums are kept in memory, all panels of a task going through one block of k after
     # the other: where k is long, and what it reads would not stay in the caches otherwise.
     together: bool = False
+    # Whether all panels of a task are finished together, whole rows at a time: their sums are in
+    # the second cache until then.
+    by_rows: bool = False
 
     @property
     def step_cycles(self) -> float:
@@ -203,7 +207,11 @@ def _together(spec: ContractionSpec, target: Target, tiles: Tiling) -> Tiling:
     counts = [count for count, _, _ in tiles.sweep.outer]
     certain = all(is_nonnegative(count - 1) for count in counts)
     blocks = assumed(tiles.sweep.blocks)
-    if tiles.pack_a or (certain and blocks < _LONG):
+    if tiles.pack_a:
+        return tiles
+    if blocks < _LONG and (not certain or spec.streams >= _STREAMS):
+        return _by_rows(spec, target, tiles)
+    if certain and blocks < _LONG:
         return tiles
     size = spec.dtype.bytes
     panels = count_of(n, tiles.columns)
@@ -219,6 +227,24 @@ def _together(spec: ContractionSpec, target: Target, tiles: Tiling) -> Tiling:
     if 2 * m * n * k * batch >= _SPLIT_OPERATIONS and tasks < _TASKS // 2:
         splits = min(count_of(_TASKS // 2, tasks), blocks // 2)
     return replace(tiles, block=high, panels=wide, splits=max(1, splits), together=True)
+
+
+def _by_rows(spec: ContractionSpec, target: Target, tiles: Tiling) -> Tiling:
+    """Tasks of as many columns as there are, and few enough rows for all their sums to stay in the
+    cache: what an epilogue reads and writes goes by in long runs, and the elements of A are read
+    once however long k is."""
+    batch, m, n, k = (assumed(dim) for dim in (spec.batch, spec.m, spec.n, spec.k))
+    room = target.l2 // 8 // spec.dtype.bytes
+    panels = count_of(n, tiles.columns)
+    most = max(1, room // (4 * tiles.rows * tiles.columns))
+    panels = count_of(panels, count_of(panels, most))
+    least = TASK_OPERATIONS[0]
+    wanted = min(room // (panels * tiles.columns), count_of(m * batch, _TASKS // 2))
+    wanted = max(wanted, least // max(1, 2 * k * panels * tiles.columns), tiles.rows)
+    parts = count_of(m, wanted) if isinstance(spec.m, int) else 0
+    high = count_of(m, parts) if parts else wanted
+    return replace(tiles, block=count_of(high, tiles.rows) * tiles.rows, panels=panels,
+                   by_rows=True)  # fmt: skip
 
 
 def _task(spec: ContractionSpec, target: Target, rows: int, columns: int) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from .contraction import Contraction, ContractionSpec, Operand, Strided, contrac
 from .index_math import Form
 from .lower_context import KernelBuilder
 from .lower_loops import compute
-from .relations import scalar_constant
+from .relations import SAME, scalar_constant
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ def contraction_loops(target: Any, builder: KernelBuilder, cluster: Cluster) -> 
         a=_operand(builder, left),
         b=_operand(builder, right),
         epilogue=epilogue,
+        streams=len(cluster.stored) + sum(how == SAME for how in cluster.reads.values()),
         variable=variables(builder),
     )
     if builder.is_settled(b):

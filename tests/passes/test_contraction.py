@@ -13,6 +13,7 @@ from graphflow.dtypes import DType, float32, float64, int8, int32, int64
 from graphflow.loop import nodes as loop
 from graphflow.loop.evaluate import SizeValues, run_kernel
 from graphflow.passes.contraction import ContractionSpec, Operand, Strided, contraction_nest
+from graphflow.passes.contraction_tiling import tiling
 from graphflow.sizes import product, symbol
 
 
@@ -70,7 +71,7 @@ def sides(batch, m, n, k, transpose_a, transpose_b, prologue, dtype):
 
 
 def contraction(
-    sizes, dtype: DType = float32, transpose_a=False, transpose_b=False, prologue=False
+    sizes, dtype: DType = float32, transpose_a=False, transpose_b=False, prologue=False, streams=1
 ):
     """(spec, buffers) of relu(a b + bias) and a second output, the negated product."""
     batch, m, n, k = sizes
@@ -88,7 +89,7 @@ def contraction(
             loop.Store(negated, place, loop.apply("neg", value)),
         ]
 
-    spec = ContractionSpec("product", dtype, batch, m, n, k, left, right, epilogue)
+    spec = ContractionSpec("product", dtype, batch, m, n, k, left, right, epilogue, streams)
     return spec, (a, b, bias, out, negated)
 
 
@@ -196,6 +197,30 @@ def test_more_depth_than_a_tile_takes_at_once():
     k = symbol("k")
     check((1, 9, 34, 2500), (1, 9, 34, 2500), Machine(), "tile")
     check((1, 9, 34, k), (1, 9, 34, 1100), Machine(), "tile", bindings={k: 1100})
+
+
+@pytest.mark.parametrize("transposed", ["", "a", "b"])
+def test_an_epilogue_that_goes_through_memory_does_so_in_rows(transposed):
+    k = symbol("k")
+    how = {"transpose_a": "a" in transposed, "transpose_b": "b" in transposed}
+    for m, n in ((37, 70), (9, 33)):
+        for depth in (1, 3):
+            check((1, m, n, depth), (1, m, n, depth), Machine(), "tile", streams=4, **how)
+            check((2, m, n, k), (2, m, n, depth), Machine(), "tile", bindings={k: depth}, **how)
+    check((1, 9, 33, k), (1, 9, 33, 1100), Machine(), "tile", bindings={k: 1100}, **how)
+    spec, _ = contraction((1, 512, 256, 128), transpose_a=True, streams=4)
+    found = tiling(spec, Machine())
+    assert found.by_rows and found.panels * found.columns == 256 and found.block < 512
+    assert not tiling(contraction((1, 512, 256, 128), transpose_a=True)[0], Machine()).by_rows
+
+
+@pytest.mark.parametrize("transposed", ["", "a"])
+def test_gradients_of_weights_have_tasks_and_no_workspace_for_any_batch(transposed):
+    spec, _ = contraction((1, 512, 256, symbol("k")), transpose_a="a" in transposed)
+    made = contraction_nest(spec, Machine(), "tile")
+    (nest,) = made.body
+    assert made.workspaces == ()
+    assert nest.kind == loop.PARALLEL and nest.extent.value >= 8 and nest.grain == 1
 
 
 @pytest.mark.parametrize("transposed", ["", "a", "b", "ab"])
