@@ -18,13 +18,13 @@ from typing import Any
 from ..ir.node import Node, Tensor
 from ..ir.program import Program
 from ..loop import nodes as loop
-from ..loop.nodes import Buffer, Kernel
+from ..loop.nodes import Buffer, Kernel, Stmt
 from ..plan import CONSTANT, KEPT, HostCall, Launch, Output, Plan, PlanBuffer, State
 from ..sizes import Size
 from .cluster import PREPARATION, Cluster, Fusion, describe_cluster
 from .lower import Lowering
 from .lower_context import KernelBuilder, Sites
-from .outline import Outline
+from .outline import Outline, one_moment
 from .pipeline import PassOptions
 from .places import Place
 from .schedule import is_host_call
@@ -42,6 +42,11 @@ class _Launched:
     call: int = -1
     note: str = ""
     prepared: bool = False
+    branches: int = 0  # of clusters that run side by side
+
+    def moments(self) -> list[tuple[Cluster, dict[Hashable, None]]]:
+        rows = list(zip(self.clusters, self.used, strict=True))
+        return one_moment(rows) if self.branches else rows
 
 
 def build_plan(program: Program, target: Any, options: PassOptions | None = None) -> Plan:
@@ -60,8 +65,9 @@ class _Planner(Outline):
 
     def run(self) -> Plan:
         launches = []
-        for group, note in zip(self.schedule.launches, self.schedule.notes, strict=True):
-            *before, launched = self._lower(group)
+        rows = zip(self.schedule.launches, self.schedule.notes, strict=True)
+        for number, (group, note) in enumerate(rows):
+            *before, launched = self._lower(group, self.schedule.branches.get(number, []))
             launched.note = note
             launches += before
             if launched.kernel is None or launched.kernel.body:
@@ -88,7 +94,7 @@ class _Planner(Outline):
 
     # -- kernels ------------------------------------------------------------------------------
 
-    def _lower(self, clusters: list[Cluster]) -> list[_Launched]:
+    def _lower(self, clusters: list[Cluster], branches: list[list[Cluster]]) -> list[_Launched]:
         """The launch of some clusters, after one that prepares for it what stays the same."""
         if is_host_call(clusters[0]):
             return [self._host_call(clusters[0])]
@@ -102,23 +108,38 @@ class _Planner(Outline):
         if not prepared:
             builder.settled = self.fusion.settled
         lowering = Lowering(self.fusion, self.target, self.disable)
-        used = []
+        used: list[dict[Hashable, None]] = []
         writes: set[Hashable] = set()
         sites = len(self.sites.sites)
-        for cluster in clusters:
+
+        def lower(cluster: Cluster) -> None:
             workspaces = len(builder.workspaces)
             builder.reads.clear()
             builder.writes.clear()
             lowering.cluster(builder, cluster)
-            writes |= builder.writes.keys()
+            writes.update(builder.writes)
             mine = self.touched(cluster) | builder.reads | builder.writes
             used.append(mine | dict.fromkeys(builder.workspaces[workspaces:]))
+
+        tasks = []
+        for branch in branches:
+            with builder.branch() as task:
+                for cluster in branch:
+                    lower(cluster)
+            tasks.append(tuple(task))
+        if branches:
+            builder.emit(_side_by_side(builder, tasks))
+        else:
+            for cluster in clusters:
+                lower(cluster)
         # A kernel that fails goes on to its end, and only then is the evidence looked at.
         for site in self.sites.sites[sites:]:
             used[-1] |= dict.fromkeys(site.buffers)
         name = _kernel_name(clusters)
         kernel, keys = _kernel(name, builder, builder.workspaces)
-        launched = _Launched(clusters, kernel, keys, used, writes, prepared=prepared)
+        launched = _Launched(
+            clusters, kernel, keys, used, writes, prepared=prepared, branches=len(branches)
+        )
         for cluster in clusters:
             cluster.fallible = cluster.fallible or builder.fallible
         once = builder.preparation
@@ -145,9 +166,7 @@ class _Planner(Outline):
     # -- assembly -----------------------------------------------------------------------------
 
     def _assemble(self, launches: list[_Launched]) -> Plan:
-        found = self.arrange(
-            [row for it in launches for row in zip(it.clusters, it.used, strict=True)]
-        )
+        found = self.arrange([row for it in launches for row in it.moments()])
         in_place = self.schedule.in_place
         self.ids = found.ids
         buffers = []
@@ -229,7 +248,7 @@ class _Planner(Outline):
             fallible,
             launched.call,
             launched.note,
-            len(launched.clusters),
+            len(launched.moments()),
         )
 
     def _reasons(self, launches: list[_Launched]) -> dict[str, str]:
@@ -252,6 +271,16 @@ class _Planner(Outline):
         if any(key is state["read"] for key, _ in self.outputs):
             return "its old value is fetched"
         return "something that needs the new value can fail, or reads the old value later"
+
+
+def _side_by_side(builder: KernelBuilder, tasks: Sequence[tuple[Stmt, ...]]) -> Stmt:
+    """for t parallel:  task number t"""
+    var = loop.Var(builder.name("t"))
+    chosen = tasks[-1]
+    for number in range(len(tasks) - 2, -1, -1):
+        here = loop.apply("eq", var, loop.Const(number))
+        chosen = (loop.If(here, tasks[number], chosen),)
+    return loop.For(var, loop.Const(len(tasks)), loop.PARALLEL, chosen, 1)
 
 
 def _kernel(

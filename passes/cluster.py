@@ -17,6 +17,7 @@ POINTWISE, ROWS, COLUMNS, FULL, REDUCTION, CONTRACTION, CONCAT, NEST_KIND, EFFEC
     "pointwise", "rows", "columns", "full", "reduce", "contract", "concat", "nest", "effect",
     "copy",
 )  # fmt: skip
+TOGETHER = "side by side"  # stands for clusters that run at one moment
 PREPARATION = "prepare"  # of what a later cluster needs of settled values; it has no members
 
 ELEMENT, ROW, RESULT = "element", "row", "result"  # what a member has one value for

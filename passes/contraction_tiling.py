@@ -209,7 +209,9 @@ def _together(spec: ContractionSpec, target: Target, tiles: Tiling) -> Tiling:
     blocks = assumed(tiles.sweep.blocks)
     if tiles.pack_a:
         return tiles
-    if blocks < _LONG and (not certain or spec.streams >= _STREAMS):
+    # Rows of unknown number may be few, and their tasks then had better share the columns.
+    streams = spec.streams >= _STREAMS and isinstance(spec.m, int)
+    if blocks < _LONG and (not certain or streams):
         return _by_rows(spec, target, tiles)
     if certain and blocks < _LONG:
         return tiles

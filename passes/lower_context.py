@@ -167,6 +167,17 @@ class KernelBuilder:
             self._memo.pop(key, None)
         self._index_lets.pop()
 
+    @contextmanager
+    def branch(self) -> Iterator[list[Stmt]]:
+        """Collects what runs while other branches do: nothing outside is known in it, and nothing
+        of it is placed outside or known afterwards."""
+        outer = self.blocks, self._memo, self._memo_keys, self._index_lets, self.staged
+        assert len(self.blocks) == 1
+        self.blocks = [[]]
+        self._memo, self._memo_keys, self._index_lets, self.staged = {}, [[]], [{}], {}
+        yield self.blocks[0]
+        self.blocks, self._memo, self._memo_keys, self._index_lets, self.staged = outer
+
     def expression(self, tensor: Tensor, index: tuple[Form, ...]) -> Expr:
         """An element as one expression; what no open variable changes is named further out."""
         with self.captured() as block:

@@ -13,12 +13,12 @@ from ..ir.node import Tensor
 from ..ir.op import POINTWISE, VIEW
 from ..loop.nodes import Expr, Stmt, Var
 from ..sizes import Dim, multiply, product
-from .cluster import Cluster
+from .cluster import Cluster, root
 from .contraction import Contraction, ContractionSpec, Operand, Strided, contraction_nest
 from .index_math import Form
 from .lower_context import KernelBuilder
 from .lower_loops import compute
-from .relations import SAME, scalar_constant
+from .relations import count, scalar_constant
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,22 @@ def contraction_loops(target: Any, builder: KernelBuilder, cluster: Cluster) -> 
         a=_operand(builder, left),
         b=_operand(builder, right),
         epilogue=epilogue,
-        streams=len(cluster.stored) + sum(how == SAME for how in cluster.reads.values()),
+        streams=_streams(cluster, result),
         variable=variables(builder),
     )
     if builder.is_settled(b):
         once = builder.preparing()
         spec = replace(spec, once=(_reader(once, right), variables(once)))
     emit_contraction(builder, contraction_nest(spec, target), spec)
+
+
+def _streams(cluster: Cluster, result: Tensor) -> int:
+    """How many arrays as large as the result the epilogue reads or writes."""
+    others = {*cluster.members, *map(root, result.node.inputs)}
+    size = count(result)
+    return sum(count(t) == size for t in cluster.stored) + sum(
+        count(t) == size and t not in others for t in cluster.reads
+    )
 
 
 def variables(builder: KernelBuilder) -> Callable[[str, Dim], Var]:

@@ -10,7 +10,7 @@ from ..ir.op import LEAF
 from ..ir.program import Program
 from ..plan import ARENA, CONSTANT, FEED, KEPT, OUTPUT, STATE_IN, STATE_OUT
 from ..sizes import Dim, product
-from .cluster import Cluster
+from .cluster import TOGETHER, Cluster
 from .fuse import fuse
 from .index_math import estimate
 from .memory import Arena, Life, assign, reuse, safe_in_place
@@ -36,6 +36,16 @@ class Arrangement:
     last: dict[Hashable, int]
     arena: Arena
     outside_bytes: Dim
+
+
+def one_moment(
+    rows: Iterable[tuple[Cluster, dict[Hashable, None]]],
+) -> list[tuple[Cluster, dict[Hashable, None]]]:
+    """Clusters that run at the same time, each with what it uses, as one."""
+    used: dict[Hashable, None] = {}
+    for _, keys in rows:
+        used.update(keys)
+    return [(Cluster(-1, TOGETHER), used)]
 
 
 class Outline(Places):
@@ -77,7 +87,11 @@ class Outline(Places):
 
     def footprint(self) -> Arrangement:
         """The memory of all clusters but for their workspaces."""
-        return self.arrange([(each, self.touched(each)) for each in self.clusters()])
+        moments: list[tuple[Cluster, Iterable[Hashable]]] = []
+        for number, launch in enumerate(self.schedule.launches):
+            rows = [(each, self.touched(each)) for each in launch]
+            moments += one_moment(rows) if number in self.schedule.branches else rows
+        return self.arrange(moments)
 
     def touched(self, cluster: Cluster) -> dict[Hashable, None]:
         """The keys of what a cluster reads and writes, workspaces aside."""
@@ -88,7 +102,8 @@ class Outline(Places):
         return found
 
     def arrange(self, moments: Sequence[tuple[Cluster, Iterable[Hashable]]]) -> Arrangement:
-        """The memory of clusters in order, each with the keys of what it uses."""
+        """The memory of clusters in order, each with the keys of what it uses; those that run at
+        the same time are one of them (`one_moment`)."""
         first: dict[Hashable, int] = {}
         last: dict[Hashable, int] = {}
         for number, (_, keys) in enumerate(moments):

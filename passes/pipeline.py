@@ -90,6 +90,7 @@ PLAN_RULES = (
     "winograd",
     "prepare",
     "merge_launches",
+    "side_by_side",
     "in_place_state",
     "memory.in_place",
 )

@@ -11,6 +11,8 @@ Launches: clusters next to each other in that order become one launch, their loo
 other in one kernel, where at least one is small, or the two share data, unless both are large
 contractions; so do the elementwise updates of all variables, and reductions of different data to
 one value each. The loops stay as parallel as they were. `merge_launches` switches it off.
+Small clusters that are independent of each other become branches of one launch instead, which run
+at the same time (`side_by_side.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from ..ir.node import Tensor
 from ..sizes import product
 from .cluster import CONTRACTION, EFFECT_KIND, FULL, Cluster
 from .index_math import estimate
+from .side_by_side import branches, longest_first
 
 SMALL_WORK = 1 << 17  # FLOPs and bytes below which a cluster gladly shares a launch
 LARGEST_LAUNCH = 256  # members of all its clusters
@@ -34,6 +37,8 @@ class Schedule:
     launches: list[list[Cluster]]
     in_place: set[Hashable] = field(default_factory=set)  # variables
     notes: list[str] = field(default_factory=list)  # of each launch
+    # Of launches, by number, whose clusters run side by side: their branches.
+    branches: dict[int, list[list[Cluster]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,22 @@ def schedule(
     settled = sum(1 << number for number, cluster in enumerate(clusters) if cluster.settled)
     order = _order(clusters, direct, settled, early if in_place else 0, arena_bytes)
     writers = {w.cluster for w in writes if w.variable in in_place}
-    launches, notes = _launches(order, writers, updates, disable)
-    return Schedule(launches, in_place, notes)
+    groups: dict[int, list[list[Cluster]]] = {}
+    if not disable & {"side_by_side", "merge_launches", "fuse"}:
+        groups = _groups(order, place, direct)
+    launches, notes, found = _launches(order, groups, writers, updates, disable)
+    return Schedule(launches, in_place, notes, found)
+
+
+def _groups(order, place, direct) -> dict[int, list[list[Cluster]]]:
+    """Branches of clusters that run side by side, by where in the order they begin."""
+    position = {place[cluster]: number for number, cluster in enumerate(order)}
+    needs = [{position[n] for n in direct[place[cluster]]} for cluster in order]
+    work = [cluster_work(cluster) for cluster in order]
+    return {
+        start: [[order[n] for n in part] for part in longest_first(parts, work)]
+        for start, parts in branches(order, needs, work).items()
+    }
 
 
 def _ancestors(direct: Sequence[set[int]]) -> list[int]:
@@ -190,7 +209,8 @@ def is_host_call(cluster: Cluster) -> bool:
     return cluster.kind == EFFECT_KIND and cluster.nodes[0].op.lower is None
 
 
-def _launches(order, writers, updates, disable):
+def _launches(order, groups, writers, updates, disable):
+    found: dict[int, list[list[Cluster]]] = {}
     launches: list[list[Cluster]] = []
     notes: list[str] = []
     apart = "merge_launches" in disable or "fuse" in disable
@@ -198,11 +218,22 @@ def _launches(order, writers, updates, disable):
     reads: set = set()
     stored: set = set()
     members = 0
-    for cluster in order:
+    grouped = 0  # up to this position clusters are in a launch of branches
+    for number, cluster in enumerate(order):
+        if number in groups:
+            parts = groups[number]
+            found[len(launches)] = parts
+            launches.append([each for part in parts for each in part])
+            notes.append("small and independent of each other, so side by side")
+            grouped = number + len(launches[-1])
+        if number < grouped:
+            continue
         amount = cluster_work(cluster)
         why = ""
         if apart:
             why = "merging launches is switched off"
+        elif number and number == grouped:
+            why = "the clusters before run side by side"
         elif launches:
             why = _apart(launches[-1], cluster, amount, large, reads, stored, members, updates)
             fails = any(c.fallible for c in launches[-1])
@@ -219,7 +250,7 @@ def _launches(order, writers, updates, disable):
         reads.update(t for t in cluster.reads)
         stored.update(cluster.stored)
         members += len(cluster.members) + len(cluster.inlined)
-    return launches, notes
+    return launches, notes, found
 
 
 def _apart(launch, cluster, amount, large, reads, stored, members, updates) -> str:
