@@ -73,7 +73,8 @@ def test_relu_keeps_only_its_result():
         values = np.random.default_rng(seed).standard_normal((32, 32)).astype(np.float32)
         h = tf.nn.relu(tf.matmul(h, tf.Variable(values)) + tf.Variable(np.zeros(32, np.float32)))
     train = tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_mean(h * h))
-    _, plan = plan_of([train], [x])
+    # What runs side by side keeps its operands until all of it is over.
+    _, plan = plan_of([train], [x], disable=("side_by_side",))
     assert plan.arena_bytes < 7 * 256 * 32 * 4
 
 
