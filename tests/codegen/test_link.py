@@ -67,6 +67,7 @@ def test_what_is_no_elf_object_is_an_error():
 
 
 def _values(monkeypatch, bytes_: int) -> tuple[list, bytes]:
+    monkeypatch.setenv("GRAPHFLOW_CACHE", "off")
     monkeypatch.setattr(objects, "_PIECE", bytes_)
     made = []
     original = objects.compile_plan
@@ -85,7 +86,6 @@ def _values(monkeypatch, bytes_: int) -> tuple[list, bytes]:
 
 
 def test_steps_made_of_pieces_compute_the_same(monkeypatch):
-    monkeypatch.setenv("GRAPHFLOW_CACHE", "off")
     whole, code = _values(monkeypatch, 1 << 30)
     parts, linked = _values(monkeypatch, 1)
     again, same = _values(monkeypatch, 1)
