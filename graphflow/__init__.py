@@ -3,7 +3,7 @@
 `import graphflow as tf` gives the names of TensorFlow 1's graph API, and `explain`.
 """
 
-from . import errors, image, initializers, layers, losses, models, nn, regularizers, train
+from . import errors, image, initializers, layers, losses, models, nest, nn, regularizers, train
 from .clip import *
 from .config import ConfigProto, RunMetadata, RunOptions
 from .dtypes import (

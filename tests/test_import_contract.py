@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent / "graphflow"
 # A room is the first part of a module's path below graphflow/.
 LEVEL = {
     "version": 0, "dtypes": 0, "sizes": 0, "errors": 0, "knobs": 0,
-    "ir": 1,
+    "ir": 1, "nest": 1,
     "loop": 2, "plan": 2,
     "ops": 3,
     "passes": 4,
