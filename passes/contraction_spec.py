@@ -172,7 +172,7 @@ def repeat(
     if isinstance(extent, (int, Size)):
         bound, count = extent, loop.index(extent)
     else:
-        bound, count = None, extent
+        bound, count = extent.value if isinstance(extent, Const) else None, extent
     if isinstance(count, Const) and count.value == 1 and kind != loop.VECTOR:
         return body(loop.ZERO)
     var = Var(prefix) if bound is None else spec.variable(prefix, bound)
