@@ -169,10 +169,10 @@ def repeat(
     grain: int = 1,
 ) -> list[Stmt]:
     """A loop, or its body alone where there is one iteration."""
-    if isinstance(extent, (int, Size)):
-        bound, count = extent, loop.index(extent)
-    else:
-        bound, count = extent.value if isinstance(extent, Const) else None, extent
+    count = loop.index(extent) if isinstance(extent, (int, Size)) else extent
+    bound: Dim | None = extent if isinstance(extent, (int, Size)) else None
+    if isinstance(count, Const):
+        bound = int(count.value)
     if isinstance(count, Const) and count.value == 1 and kind != loop.VECTOR:
         return body(loop.ZERO)
     var = Var(prefix) if bound is None else spec.variable(prefix, bound)

@@ -2,8 +2,8 @@
 
     add(x, 0)  -->  x          transpose(transpose(x))  -->  x
 
-The rules are in rules_arithmetic.py, rules_movement.py, rules_channels.py and rules_pooling.py, each
-under its name with the algebra beside it. Every rule makes a program smaller, cheaper or more
+The rules are in rules_arithmetic.py, rules_movement.py, rules_channels.py and rules_pooling.py,
+each under its name with the algebra beside it. Every rule makes a program smaller, cheaper or more
 stable, or moves a transpose towards the results, so they come to an end.
 """
 

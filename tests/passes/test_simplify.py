@@ -34,6 +34,17 @@ def behind(x):
     return op("transpose", x, perm=(0, 2, 1))
 
 
+WINDOWS = {"kernel": (2,), "strides": (1,), "padding": ((0, 0),), "dilation": (1,)}
+WINDOWS_TEXT = "dilation=[1], kernel=[2], padding=[[0,0]]"
+
+
+def pooled(x, padding=((0, 0),)):
+    """The maxima of windows, and their gradient where it is the maxima themselves."""
+    attrs = {**WINDOWS, "padding": padding}
+    maxima, where = op("window_max", x, **attrs)
+    return maxima, op("window_put", maxima, where, sizes=x.dims[1:-1], **attrs)
+
+
 def contract(a, b, *, sum_a, sum_b, batch=((), ())):
     return op("contract", a, b, batch=batch, contracting=(sum_a, sum_b))
 
@@ -506,6 +517,26 @@ CASES = {
         "slice(transpose(t, perm=[0,2,1]), begin=[0,1,0], size=[2,2,3], strides=[1,1,1])",
         "transpose(slice(t, begin=[0,0,1], size=[2,3,2], strides=[1,1,1]), perm=[0,2,1])",
         lambda f: part(op("transpose", f.t, perm=(1, 0, 2)), (0, 1, 0), (2, 1, 3)),
+    ),
+    "mask_of_maxima": (
+        lambda f: op("select", op("greater", number(1.0), f.t), number(0.0), pooled(f.t)[1]),
+        f"select(greater(1.0, t), 0.0, window_put(window_max(t, {WINDOWS_TEXT}, strides=[1]), "
+        f"window_max(t, {WINDOWS_TEXT}, strides=[1]), {WINDOWS_TEXT}, sizes=[3], strides=[1]))",
+        f"window_put(select(greater(1.0, window_max(t, {WINDOWS_TEXT}, strides=[1])), 0.0, "
+        f"window_max(t, {WINDOWS_TEXT}, strides=[1])), window_max(t, {WINDOWS_TEXT}, strides=[1]), "
+        f"{WINDOWS_TEXT}, sizes=[3], strides=[1])",
+        lambda f: op("select", op("greater", f.t, number(1.0)), number(2.0), pooled(f.t)[1]),
+    ),
+    "sum_of_put": (
+        lambda f: reduce(pooled(f.t)[1], 0, 1),
+        f"reduce(window_put(window_max(t, {WINDOWS_TEXT}, strides=[1]), "
+        f"window_max(t, {WINDOWS_TEXT}, strides=[1]), {WINDOWS_TEXT}, sizes=[3], strides=[1]), "
+        "axes=[0,1], kind=sum)",
+        f"reduce(window_max(t, {WINDOWS_TEXT}, strides=[1]), axes=[0,1], kind=sum)",
+        lambda f: [
+            reduce(pooled(f.t)[1], 0, 2), reduce(pooled(f.t, ((1, 0),))[1], 0, 1),
+            reduce(pooled(f.t)[1], 0, 1, kind="max"),
+        ],
     ),
 }  # fmt: skip
 
