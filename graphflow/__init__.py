@@ -61,6 +61,7 @@ from .ops.random import *
 from .ops.reduction import *
 from .ops.region import *
 from .ops.scatter import *
+from .ops.sequences import *
 from .ops.shapes import *
 from .ops.slicing import *
 from .ops.sorting import *

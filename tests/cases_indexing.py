@@ -6,7 +6,7 @@ import numpy as np
 from cases import EXACT, REDUCTION, Tolerance, case, random
 
 from graphflow import dtypes
-from graphflow.ops import dynamic_slices, indexing, scatter, sorting
+from graphflow.ops import dynamic_slices, indexing, scatter, sequences, sorting
 
 F, I = "float32", "int32"  # noqa: E741
 
@@ -380,3 +380,30 @@ case(
     tolerance=EXACT,
     differentiable=False,
 )
+
+# -- sequences -----------------------------------------------------------------------------------
+
+
+def reversed_sequences(x, lengths, seq, batch):
+    moved = np.moveaxis(x, (batch, seq), (0, 1))
+    rows = [np.concatenate([r[:n][::-1], r[n:]]) for r, n in zip(moved, lengths, strict=True)]
+    return np.moveaxis(np.stack(rows), (0, 1), (batch, seq))
+
+
+for _name, (_shape, _lengths, _seq, _batch) in {
+    "rows": ((4, 6), [6, 0, 3, 1], 1, 0),
+    "deep": ((3, 5, 7), [5, 2, 4], 1, 0),
+    "time-first": ((5, 3, 7), [1, 5, 3], 0, 1),
+    "last": ((3, 2, 9), [9, 4, 7], 2, 0),
+    "later-batch": ((2, 7, 3), [2, 7, 5], 1, 2),
+    "one": ((1, 1), [1], 1, 0),
+    "empty": ((2, 0), [0, 0], 1, 0),
+}.items():
+    case(
+        f"reverse_sequence-{_name}",
+        lambda x, n, s=_seq, b=_batch: sequences.reverse_sequence(x, n, s, b),
+        (F, _shape),
+        np.array(_lengths, I if _name != "deep" else "int64"),
+        expected=lambda x, n, s=_seq, b=_batch: reversed_sequences(x, n, s, b),
+        symbolic=[range(len(_shape)), (0,)],
+    )

@@ -1,7 +1,7 @@
 """Layers: computations with variables of their own."""
 
+from ..layer import Layer
 from .attention import MultiHeadAttention, multi_head_attention
-from .base import Layer
 from .convolutional import (
     Conv1D,
     Conv2D,

@@ -8,13 +8,13 @@ import numpy as np
 
 from ..initializers import Zeros
 from ..ir.node import Tensor
+from ..layer import Layer
 from ..nn.attention import scaled_dot_product_attention
 from ..ops.contraction import tensordot
 from ..ops.convert import convert, reject
 from ..ops.logic import where
 from ..ops.movement import reshape, transpose
 from ..ops.variables import Variable
-from .base import Layer
 from .core import known_flag
 
 __all__ = ["MultiHeadAttention", "multi_head_attention"]

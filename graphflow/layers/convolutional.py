@@ -8,13 +8,13 @@ import numpy as np
 
 from ..initializers import Zeros
 from ..ir.node import Tensor
+from ..layer import Layer
 from ..nn import bias_add, conv2d_transpose, conv3d_transpose, convolution
 from ..nn.spatial import per_axis
 from ..ops.convert import convert, reject
 from ..ops.indexing import reshaped
 from ..ops.variables import Variable
 from ..sizes import Dim, maximum, multiply
-from .base import Layer
 
 __all__ = [
     "Conv1D",

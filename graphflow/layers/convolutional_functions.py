@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..ir.node import Tensor
-from .base import Layer
+from ..layer import Layer
 from .convolutional import (
     Conv1D,
     Conv2D,

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..initializers import RandomUniform, Zeros
 from ..ir.node import Tensor
+from ..layer import Layer
 from ..nn import bias_add
 from ..nn import dropout as drop
 from ..ops.contraction import matmul, tensordot
@@ -17,7 +18,6 @@ from ..ops.logic import identity, where
 from ..ops.movement import reshape
 from ..ops.variables import Variable
 from ..sizes import product
-from .base import Layer
 
 __all__ = ["Dense", "Dropout", "Embedding", "Flatten", "dense", "dropout", "flatten"]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..initializers import Ones, Zeros
 from ..ir.node import Tensor
+from ..layer import Layer
 from ..nn import batch_normalization as batch_norm
 from ..nn.normalization import batch_normalized, unbiased
 from ..nn.normalization import group_norm as normalize_groups
@@ -16,7 +17,6 @@ from ..ops.indexing import reshaped, transposed
 from ..ops.logic import cast
 from ..ops.movement import reshape
 from ..ops.variables import Variable
-from .base import Layer
 from .core import known_flag
 
 __all__ = [

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..ir.node import Tensor
+from ..layer import Layer
 from ..nn.pooling import pool
 from ..nn.spatial import per_axis
 from ..ops.convert import convert, reject
-from .base import Layer
 
 __all__ = [
     "AveragePooling1D",

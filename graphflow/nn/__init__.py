@@ -6,6 +6,7 @@ from ..ops.math import log_sigmoid, sigmoid, softplus, tanh
 from ..ops.reduction import l2_loss, l2_normalize, moments
 from ..ops.sorting import in_top_k, top_k
 from ..ops.space_depth import depth_to_space, space_to_batch, space_to_depth
+from . import rnn_cell
 from .attention import scaled_dot_product_attention
 from .convolution import (
     atrous_conv2d,
@@ -60,6 +61,7 @@ from .pooling import (
     max_pool_with_argmax,
     pool,
 )
+from .static_rnn import static_bidirectional_rnn, static_rnn
 from .transposed_convolution import (
     atrous_conv2d_transpose,
     conv1d_transpose,
@@ -128,6 +130,7 @@ __all__ = [
     "relu",
     "relu6",
     "relu_layer",
+    "rnn_cell",
     "scaled_dot_product_attention",
     "selu",
     "separable_conv2d",
@@ -141,6 +144,8 @@ __all__ = [
     "space_to_batch",
     "space_to_depth",
     "sparse_softmax_cross_entropy_with_logits",
+    "static_bidirectional_rnn",
+    "static_rnn",
     "sufficient_statistics",
     "swish",
     "tanh",

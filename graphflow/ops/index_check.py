@@ -22,7 +22,7 @@ from .convert import constant_value, reject
 
 __all__: list[str] = []
 
-OUTSIDE = "index {0} is outside [0, {1})"
+OUTSIDE = "{0} is outside [0, {1})"
 
 
 def require_index(type_: TensorType, what: str = "the indices are") -> None:
@@ -64,7 +64,7 @@ def _reference_check(arrays, attrs, node):
     if wrong.any():
         first = tuple(np.argwhere(wrong)[0])
         message = OUTSIDE.format(int(indices[first]), int(limits[first]))
-        raise OutOfRangeError(f"{attrs['what']}: {message}")
+        raise OutOfRangeError(f"{attrs['what']}: {attrs.get('noun', 'index')} {message}")
     return [indices]
 
 
@@ -78,7 +78,7 @@ def _lower_check(node: Node, index, context, output):
     position = loop.cast(raw, int64)
     low = loop.apply("ge", position, loop.ZERO)
     inside = loop.apply("and", low, loop.apply("lt", position, limit))
-    message = f"{node.attrs.what}: {OUTSIDE}"
+    message = f"{node.attrs.what}: {node.attrs.get('noun', 'index')} {OUTSIDE}"
     context.check(inside, message, position, limit, error="OutOfRangeError")
     return raw
 
@@ -103,10 +103,13 @@ def is_checked(indices: Tensor, limits: Sequence[Dim], nd: bool = False) -> bool
     return node.op is check_index and (node.attrs.limits, node.attrs.nd) == (tuple(limits), nd)
 
 
-def checked(indices: Tensor, limits: Dim | Sequence[Dim], what: str, nd: bool = False) -> Tensor:
+def checked(
+    indices: Tensor, limits: Dim | Sequence[Dim], what: str, nd: bool = False, noun: str = "index"
+) -> Tensor:
     """`indices`, which fail the run (or, if constant, the definition) where one is not inside.
 
-    Indices that were checked against the same limits before are returned as they are.
+    noun: what the message calls one of them. Indices that were checked against the same limits
+    before are returned as they are.
     """
     sizes = (limits,) if isinstance(limits, (int, Size)) else tuple(limits)
     if is_checked(indices, sizes, nd):
@@ -120,6 +123,7 @@ def checked(indices: Tensor, limits: Dim | Sequence[Dim], what: str, nd: bool = 
         if wrong.any():
             first = tuple(np.argwhere(wrong)[0])
             message = OUTSIDE.format(int(known[first]), int(bounds[first]))
-            reject(what, message, OutOfRangeError)
+            reject(what, f"{noun} {message}", OutOfRangeError)
         return indices
-    return check_index(indices, limits=sizes, what=what, nd=nd)
+    more = {} if noun == "index" else {"noun": noun}
+    return check_index(indices, limits=sizes, what=what, nd=nd, **more)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from ..dtypes import DType, as_dtype, float32
-from ..ir.graph import GraphKeys, get_default_graph
-from ..ir.node import Tensor
-from ..ops.convert import convert
-from ..ops.variables import Variable
-from ..variable_scope import variable_scope
-from ..variable_store import VariableScope, get_variable
+from .dtypes import DType, as_dtype, float32
+from .ir.graph import GraphKeys, get_default_graph
+from .ir.node import Tensor
+from .ops.convert import convert
+from .ops.variables import Variable
+from .variable_scope import variable_scope
+from .variable_store import VariableScope, get_variable
 
 __all__ = ["Layer"]
 
@@ -69,20 +70,26 @@ class Layer:
     def weights(self) -> list[Variable]:
         return list(self._weights)
 
-    variables = weights
-
     @property
     def trainable_weights(self) -> list[Variable]:
         return list(self._trained) if self.trainable else []
 
-    trainable_variables = trainable_weights
-
     @property
     def non_trainable_weights(self) -> list[Variable]:
         trained = self.trainable_weights
-        return [v for v in self._weights if v not in trained]
+        return [v for v in self.weights if v not in trained]
 
-    non_trainable_variables = non_trainable_weights
+    @property
+    def variables(self) -> list[Variable]:
+        return self.weights
+
+    @property
+    def trainable_variables(self) -> list[Variable]:
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Variable]:
+        return self.non_trainable_weights
 
     @property
     def losses(self) -> list[Tensor]:
@@ -106,13 +113,7 @@ class Layer:
         inputs = convert(inputs, what=self._base_name)
         if self._dtype is None:
             self._dtype = inputs.dtype if inputs.dtype.is_floating else float32
-        if self._scope is None:
-            self._scope = self._open_scope()
-        reuse = True if self.built else self._reuse
-        with (
-            variable_scope(self._scope, reuse=reuse, auxiliary_name_scope=False) as scope,
-            get_default_graph().name_scope(scope.original_name_scope),
-        ):
+        with self._entered():
             if not self.built:
                 self.build(inputs.dims)
                 self.built = True
@@ -125,11 +126,28 @@ class Layer:
 
     apply = __call__
 
-    def _open_scope(self) -> VariableScope:
+    @contextmanager
+    def _entered(self, scope=None, custom_getter: Callable | None = None) -> Iterator[None]:
+        """Inside, names are the layer's: its variables are made until it is built, then found.
+
+        scope: where the layer's own scope is, if this is its first use.
+        """
+        if self._scope is None:
+            self._scope = self._open_scope(self._given_scope if scope is None else scope)
+        reuse = True if self.built else self._reuse
+        with (
+            variable_scope(
+                self._scope, reuse=reuse, custom_getter=custom_getter, auxiliary_name_scope=False
+            ) as entered,
+            get_default_graph().name_scope(entered.original_name_scope),
+        ):
+            yield
+
+    def _open_scope(self, given: str | VariableScope | None) -> VariableScope:
         if self._reuse:
-            opened = variable_scope(self._given_scope or self._base_name)
+            opened = variable_scope(given or self._base_name)
         else:
-            opened = variable_scope(self._given_scope, default_name=self._base_name)
+            opened = variable_scope(given, default_name=self._base_name)
         with opened as scope:
             return scope
 
@@ -156,12 +174,17 @@ class Layer:
             constraint=constraint,
         )
         self._losses += graph.get_collection_ref(GraphKeys.REGULARIZATION_LOSSES)[before:]
-        self._weights.append(variable)
-        if trainable:
-            self._trained.append(variable)
+        self._remember(variable, trainable)
         return variable
 
     add_variable = add_weight
+
+    def _remember(self, variable: Variable, trainable: bool) -> None:
+        """Counts a variable among the layer's own."""
+        if all(variable is not known for known in self._weights):
+            self._weights.append(variable)
+        if trainable and all(variable is not known for known in self._trained):
+            self._trained.append(variable)
 
     def add_update(self, update) -> None:
         """Adds an operation to UPDATE_OPS, which a training step should depend on."""
