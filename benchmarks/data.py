@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import sequences
 from .models import MODELS
 from .net import WEIGHT, ZEROS, Declaration
 
@@ -23,6 +24,9 @@ def declaration(model: str) -> Declaration:
 def initial(model: str) -> Iterator[tuple[str, np.ndarray]]:
     """Name and value of every parameter and running average; kernels as He et al. 2015 draw them
     (arXiv:1502.01852), over the inputs of one output."""
+    if model in sequences.SEQUENCE_MODELS:
+        yield from sequences.initial(model)
+        return
     noted = declaration(model)
     rng = np.random.default_rng(7)
     for name, (shape, kind) in {**noted.parameters, **noted.averages}.items():

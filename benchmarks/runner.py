@@ -15,7 +15,7 @@ from typing import Any
 
 from . import data
 from .systems import Request, SystemInfo
-from .workloads import GEMM, INFER, KERNELS, TRAIN, Workload
+from .workloads import GEMM, INFER, KERNELS, SEQUENCES, TRAIN, Workload
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -187,7 +187,7 @@ class Runner:
             weights = folder / f"{workload.model}.npz"
             if workload.model and not weights.exists():
                 data.write_weights(workload.model, weights)
-            if exported and workload.kind != TRAIN:
+            if exported and workload.kind not in (TRAIN, *SEQUENCES):
                 code = [sys.executable, "-m", "benchmarks.onnx_export", workload.name]
                 environ = {**os.environ, "PYTHONPATH": str(ROOT)}
                 subprocess.run(
@@ -201,7 +201,7 @@ class Runner:
                 self._round(workload, threads, round_)
 
     def _round(self, workload: Workload, threads: int, round_: int) -> None:
-        runs = [s for s in self.systems if workload.kind in s.kinds]
+        runs = [s for s in self.systems if s.runs(workload)]
         before = self._of(workload, threads)
         again = contenders(before, [s.name for s in runs if s.peer])
         for system in runs:
@@ -212,7 +212,7 @@ class Runner:
                 slow = system.peer and system.name not in again
                 tried = [] if best is None or slow else [best]
             for variant in tried:
-                if system.name == "graphflow" and workload.kind in (TRAIN, INFER):
+                if system.name == "graphflow" and workload.kind in (TRAIN, INFER, *SEQUENCES):
                     self.process(workload, variant, threads, round_, COLD)
                 self.process(workload, variant, threads, round_)
                 if hopeless(self._of(workload, threads), system):

@@ -18,8 +18,24 @@ from typing import Any
 
 import numpy as np
 
-from . import data, systems
-from .workloads import DISPATCH, GEMM, GEMM_SIZES, INFER, KERNEL_NAMES, KERNELS, TRAIN, gemm_name
+from . import data, sequences, systems
+from .workloads import (
+    DISPATCH,
+    GEMM,
+    GEMM_SIZES,
+    INFER,
+    KERNEL_NAMES,
+    KERNELS,
+    LENGTHS,
+    RECURRENT_INFER,
+    RECURRENT_TRAIN,
+    SEQUENCES,
+    SPINN,
+    TRAIN,
+    TRAINING,
+    TREES,
+    gemm_name,
+)
 
 LOSSES = 5  # of the first steps, to be compared between systems
 FINGERPRINT = 64  # elements of a result that are compared
@@ -71,16 +87,24 @@ def fingerprint(result: np.ndarray) -> list[float]:
     return flat[np.linspace(0, flat.size - 1, min(FINGERPRINT, flat.size)).astype(int)].tolist()
 
 
+def batches(system: Any) -> list[tuple]:
+    """Feeds of the system's workload."""
+    workload = system.workload
+    if workload.kind in SEQUENCES:
+        return [system.feed(*batch) for batch in sequences.batches(workload, data.POOL)]
+    return [system.feed(*batch) for batch in data.batches(workload.model, workload.batch)]
+
+
 def run_model(system: Any) -> dict[str, Any]:
     """Feeds come from a small pool; what is timed ends with the loss or result as NumPy."""
     workload = system.workload
-    pool = [system.feed(*batch) for batch in data.batches(workload.model, workload.batch)]
+    pool = batches(system)
     start = time.perf_counter()
-    step = system.train() if workload.kind == TRAIN else system.infer()
+    step = system.train() if workload.kind in TRAINING else system.infer()
     built = time.perf_counter()
     result = step(*pool[0])
     first = time.perf_counter() - built
-    if workload.kind == TRAIN:
+    if workload.kind in TRAINING:
         later = [float(step(*pool[i % len(pool)])) for i in range(1, LOSSES)]
         value = [float(result), *later]
     else:
@@ -90,6 +114,20 @@ def run_model(system: Any) -> dict[str, Any]:
     feeds = cycle(pool)
     row = sampled(lambda: step(*next(feeds)), system.request.seconds)
     return {workload.name: {**row, "first": first, "build": built - start, "value": value}}
+
+
+def run_lengths(system: Any) -> dict[str, Any]:
+    """Seconds of all batches together, each fed once: what is compiled is compiled on the way."""
+    pool = batches(system)
+    start = time.perf_counter()
+    step = system.train()
+    built = time.perf_counter()
+    value, ends = [], []
+    for batch in pool:
+        value.append(float(step(*batch)))
+        ends.append(time.perf_counter())
+    row = {**quartiles([ends[-1] - start]), "first": ends[0] - built, "build": built - start}
+    return {system.workload.name: {**row, "value": value[:LOSSES]}}
 
 
 def _channels_first(system: Any) -> bool:
@@ -137,6 +175,11 @@ RUNS = {
     KERNELS: run_kernels,
     GEMM: run_gemm,
     DISPATCH: run_dispatch,
+    RECURRENT_TRAIN: run_model,
+    RECURRENT_INFER: run_model,
+    LENGTHS: run_lengths,
+    SPINN: run_model,
+    TREES: run_model,
 }
 
 

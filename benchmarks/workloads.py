@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 TRAIN, INFER, KERNELS, GEMM, DISPATCH = "train", "infer", "kernels", "gemm", "dispatch"
+# Recurrent nets, also over batches of many lengths; shift-reduce encoders; trees.
+RECURRENT_TRAIN, RECURRENT_INFER, LENGTHS = "recurrent-train", "recurrent-infer", "lengths"
+SPINN, TREES = "spinn", "trees"
+SEQUENCES = (RECURRENT_TRAIN, RECURRENT_INFER, LENGTHS, SPINN, TREES)
+TRAINING = (TRAIN, RECURRENT_TRAIN, SPINN, TREES)
 
 
 @dataclass(frozen=True)
@@ -14,6 +19,8 @@ class Workload:
     target:   the fastest peer takes at least this many times as long as graphflow
     small:    too small for the allocator to matter: it is run with its default only
     images:   a system may try both layouts
+    steps:    of a sequence
+    against:  a system that is to take at least so many times as long as graphflow
     """
 
     name: str
@@ -26,6 +33,8 @@ class Workload:
     target: float | None = None
     small: bool = False
     images: bool = False
+    steps: int = 0
+    against: tuple[str, float] | None = None
 
 
 def _train(name, title, batch, optimizer, rate, target, suffix="", **more) -> Workload:
@@ -38,6 +47,24 @@ def _infer(name, title, batch, target, suffix="", **more) -> Workload:
     return Workload(f"{name}-infer{suffix}", INFER, title, name, batch, target=target, **more)
 
 
+def _recurrent(name, title, batch, steps, target, suffix="", **more) -> Workload:
+    kind = RECURRENT_INFER if suffix else RECURRENT_TRAIN
+    how = {} if suffix else {"optimizer": "adam", "rate": 1e-3}
+    full = f"{name}-{'infer' if suffix else 'train'}{suffix}"
+    return Workload(full, kind, title, name, batch, target=target, steps=steps, **how, **more)
+
+
+def _small(name, cell) -> Workload:
+    title = f"{cell} 32, batch 16, 50 steps"
+    return _recurrent(name, title, 16, 50, 4.0, small=True, against=(LOOP, 10.0))
+
+
+LOOP = "torch-loop"
+LSTM = "LSTM classifier 5000-300-300, 32 steps"
+MANY_LENGTHS = "the LSTM classifier over 40 batches of 5–60 steps"
+SPINN_TITLE = "SPINN 100, tracker 64, batch 64, up to 25 words"
+TREES_TITLE = "TreeLSTM 100, 64 new trees of up to 25 words"
+ONE_BY_ONE = ("torch", 5.0)  # tree after tree
 MLP = "MLP 784-512-256-10"
 
 WORKLOADS = (
@@ -59,6 +86,15 @@ WORKLOADS = (
     _infer("linknet", "LinkNet 256×256, batch 1", 1, 1.1, images=True),
     _train("transformer", "transformer encoder 4×256, batch 8", 8, "adam", 1e-4, 1.25),
     _infer("transformer", "transformer encoder 4×256, batch 8", 8, 1.1),
+    _recurrent("lstm", f"{LSTM}, batch 64", 64, 32, 1.1, against=(LOOP, 3.0)),
+    _recurrent("lstm", f"{LSTM}, batch 64", 64, 32, 1.0, "-64"),
+    _recurrent("lstm", f"{LSTM}, batch 1", 1, 32, 1.3, "-1", small=True),
+    _small("lstm32", "LSTM"),
+    _small("gru32", "GRU"),
+    _small("rnn32", "simple RNN"),
+    Workload("lstm-lengths", LENGTHS, MANY_LENGTHS, "lstm", 64, "adam", 1e-3, 1.0),
+    Workload("spinn-train", SPINN, SPINN_TITLE, "spinn", 64, "sgd", 0.1, 3.0),
+    Workload("treelstm-train", TREES, TREES_TITLE, "treelstm", 64, "sgd", 0.1, against=ONE_BY_ONE),
     Workload("kernels", KERNELS, "kernels", target=1.0),
     Workload("gemm", GEMM, "matrix products", target=1.0),
 )

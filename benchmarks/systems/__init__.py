@@ -7,7 +7,20 @@ import importlib.util
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..workloads import DISPATCH, GEMM, INFER, KERNELS, TRAIN
+from ..workloads import (
+    DISPATCH,
+    GEMM,
+    INFER,
+    KERNELS,
+    LENGTHS,
+    RECURRENT_INFER,
+    RECURRENT_TRAIN,
+    SEQUENCES,
+    TRAIN,
+    TREES,
+    Workload,
+)
+from ..workloads import by_name as workload_named
 
 CHANNELS_FIRST, CHANNELS_LAST = "channels-first", "channels-last"
 
@@ -21,6 +34,7 @@ class SystemInfo:
     kinds:        the workloads it runs
     layouts:      of images, where it can work in several
     peer:         someone else's: what graphflow is compared with
+    models:       the only ones it runs, where it cannot run all
     """
 
     name: str
@@ -30,6 +44,10 @@ class SystemInfo:
     mode: str = ""
     layouts: tuple[str, ...] = (CHANNELS_LAST,)
     peer: bool = True
+    models: tuple[str, ...] = ()
+
+    def runs(self, workload: Workload) -> bool:
+        return workload.kind in self.kinds and workload.model in (self.models or (workload.model,))
 
     def installed(self) -> bool:
         return all(importlib.util.find_spec(package) is not None for package in self.needs)
@@ -39,18 +57,22 @@ _ALL = (DISPATCH, TRAIN, INFER, KERNELS, GEMM)
 _NO_GEMM = (DISPATCH, TRAIN, INFER, KERNELS)
 _BOTH = (CHANNELS_FIRST, CHANNELS_LAST)
 _TF = ("tensorflow",)
+_RECURRENT = (RECURRENT_TRAIN, RECURRENT_INFER, LENGTHS)
 
 SYSTEMS = (
     SystemInfo("graphflow", "on_graphflow", ("graphflow",), _ALL, "compiled", peer=False),
     SystemInfo(
         "graphflow-op-by-op", "on_graphflow", ("graphflow",), _NO_GEMM, "op-by-op", peer=False
     ),
-    SystemInfo("torch", "on_torch", ("torch",), _ALL, "eager", _BOTH),
-    SystemInfo("torch.compile", "on_torch", ("torch",), _NO_GEMM, "compile", _BOTH),
-    SystemInfo("jax", "on_jax", ("jax",), _ALL),
-    SystemInfo("tf1", "on_tensorflow", _TF, _ALL, "graph"),
+    SystemInfo("torch", "on_torch", ("torch",), (*_ALL, *SEQUENCES), "eager", _BOTH),
+    SystemInfo("torch-loop", "on_torch", ("torch",), _RECURRENT, "loop"),
+    SystemInfo("torch-levels", "on_torch", ("torch",), (TREES,), "levels"),
+    SystemInfo("torch.compile", "on_torch", ("torch",), (*_NO_GEMM, *_RECURRENT), "compile", _BOTH),
+    SystemInfo("jax", "on_jax", ("jax",), (*_ALL, *SEQUENCES)),
+    SystemInfo("tf1", "on_tensorflow", _TF, (*_ALL, *SEQUENCES), "graph"),
+    SystemInfo("tf1-block", "on_tensorflow", _TF, _RECURRENT, "block", models=("lstm", "lstm32")),
     SystemInfo("tf-eager", "on_tensorflow", _TF, _NO_GEMM, "eager"),
-    SystemInfo("xla", "on_tensorflow", _TF, _NO_GEMM, "xla"),
+    SystemInfo("xla", "on_tensorflow", _TF, (*_NO_GEMM, *_RECURRENT), "xla"),
     SystemInfo(
         "onnxruntime",
         "on_onnxruntime",
@@ -87,7 +109,8 @@ class Request:
 
 
 def load(request: Request) -> Any:
-    """The system of a request, its library imported."""
+    """The system of a request, its library imported; sequences have modules of their own."""
     info = by_name(request.system)
-    module = importlib.import_module(f"{__name__}.{info.module}")
+    prefix = "sequences_" if workload_named(request.workload).kind in SEQUENCES else ""
+    module = importlib.import_module(f"{__name__}.{prefix}{info.module}")
     return module.System(request, info.mode)

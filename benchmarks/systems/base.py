@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..models import MODELS, Model
+from ..models import MODELS
+from ..sequences import SEQUENCE_MODELS
 from ..workloads import Workload, by_name
 from . import Request
 
@@ -22,8 +23,9 @@ class BaseSystem:
         self.workload: Workload = by_name(request.workload)
 
     @property
-    def model(self) -> Model:
-        return MODELS[self.workload.model]
+    def model(self) -> Any:
+        name = self.workload.model
+        return MODELS[name] if name in MODELS else SEQUENCE_MODELS[name]
 
     def weights(self) -> Iterator[tuple[str, np.ndarray]]:
         """Name and initial value of every parameter and running average, read one at a time."""
