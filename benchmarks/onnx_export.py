@@ -14,7 +14,17 @@ import numpy as np
 
 from .models import MODELS
 from .net import EPSILON, Net
-from .workloads import DISPATCH, GEMM, GEMM_SIZES, INFER, KERNEL_NAMES, KERNELS, by_name
+from .sequences import SEQUENCE_MODELS
+from .workloads import (
+    DISPATCH,
+    GEMM,
+    GEMM_SIZES,
+    INFER,
+    KERNEL_NAMES,
+    KERNELS,
+    RECURRENT_INFER,
+    by_name,
+)
 
 OPSET = 20  # the first with Gelu
 
@@ -127,14 +137,17 @@ class OnnxNet(Net):
         mixed = self.node("Transpose", mixed, perm=[0, 2, 1, 3])
         return self.node("Reshape", mixed, self.sizes(0, TOKENS, FEATURES))
 
-    def write(self, path: Path, result: str, inputs: dict[str, tuple], rank: int) -> None:
+    def write(
+        self, path: Path, result: str, inputs: dict[str, tuple], rank: int, ids: bool = False
+    ) -> None:
+        """ids: inputs are integers"""
         import onnx
 
         helper = self.helper
+        fed = onnx.TensorProto.INT32 if ids else onnx.TensorProto.FLOAT
         self.nodes.append(helper.make_node("Identity", [result], ["y"]))
         tensors = [
-            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-            for name, shape in inputs.items()
+            helper.make_tensor_value_info(name, fed, shape) for name, shape in inputs.items()
         ]
         shape = [f"d{axis}" for axis in range(rank)]
         y = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)
@@ -154,6 +167,31 @@ def write_model(name: str, folder: Path, weights: Path) -> None:
     result = model.network(net, "x")
     rank = 4 if model.labels else 2
     net.write(folder / f"{name}.onnx", result, {"x": ("batch", *shape)}, rank)
+
+
+def write_lstm(name: str, folder: Path, weights: Path) -> None:
+    """The classifier of ids, by ONNX's LSTM: [directions, gates, inputs], gates i, o, f, j."""
+    model = SEQUENCE_MODELS[name]
+    with np.load(weights) as file:
+        values = {key: file[key] for key in file.files}
+
+    def gates(value: np.ndarray) -> np.ndarray:
+        i, j, f, o = np.split(value, 4, axis=-1)
+        return np.concatenate([i, o, f, j], -1).T[None]
+
+    net = OnnxNet(values)
+    kernel, bias = values["cell/kernel"], values["cell/bias"].copy()
+    bias[2 * model.hidden : 3 * model.hidden] += 1
+    words = net.node("Gather", net.constant(values["embedding"]), "x")
+    operands = [
+        net.node("Transpose", words, perm=[1, 0, 2]),
+        net.constant(gates(kernel[: model.inputs])),
+        net.constant(gates(kernel[model.inputs :])),
+        net.constant(np.concatenate([gates(bias), np.zeros((1, len(bias)), np.float32)], 1)),
+    ]
+    net.nodes.append(net.helper.make_node("LSTM", operands, ["", "last"], hidden_size=model.hidden))
+    result = net.dense(net.node("Squeeze", "last", net.sizes(0)), "classes", 0, 0)
+    net.write(folder / f"{name}.onnx", result, {"x": ("batch", "steps")}, 2, ids=True)
 
 
 def write_kernel(name: str, folder: Path) -> None:
@@ -188,6 +226,8 @@ def main(name: str, folder: Path, weights: Path) -> None:
     workload = by_name(name)
     if workload.kind == INFER:
         write_model(workload.model, folder, weights)
+    elif workload.kind == RECURRENT_INFER:
+        write_lstm(workload.model, folder, weights)
     elif workload.kind == KERNELS:
         for kernel in KERNEL_NAMES:
             write_kernel(kernel, folder)

@@ -45,6 +45,8 @@ def all_tables(figures: Figures) -> list[tables.Table]:
         tables.steps(figures, "Train steps", (TRAIN,)),
         tables.steps(figures, "Inference", (INFER,)),
         tables.steps(figures, "Dispatch", (DISPATCH,)),
+        tables.sequences(figures),
+        tables.lengths(figures),
         tables.kernels(figures),
         tables.gemm(figures),
         tables.batches(figures),

@@ -15,7 +15,7 @@ from typing import Any
 
 from . import data
 from .systems import Request, SystemInfo
-from .workloads import GEMM, INFER, KERNELS, SEQUENCES, TRAIN, Workload
+from .workloads import DISPATCH, GEMM, KERNELS, LENGTHS, TRAINING, Workload
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -187,7 +187,7 @@ class Runner:
             weights = folder / f"{workload.model}.npz"
             if workload.model and not weights.exists():
                 data.write_weights(workload.model, weights)
-            if exported and workload.kind not in (TRAIN, *SEQUENCES):
+            if exported and workload.kind not in (*TRAINING, LENGTHS):
                 code = [sys.executable, "-m", "benchmarks.onnx_export", workload.name]
                 environ = {**os.environ, "PYTHONPATH": str(ROOT)}
                 subprocess.run(
@@ -212,7 +212,7 @@ class Runner:
                 slow = system.peer and system.name not in again
                 tried = [] if best is None or slow else [best]
             for variant in tried:
-                if system.name == "graphflow" and workload.kind in (TRAIN, INFER, *SEQUENCES):
+                if system.name == "graphflow" and workload.kind not in (KERNELS, GEMM, DISPATCH):
                     self.process(workload, variant, threads, round_, COLD)
                 self.process(workload, variant, threads, round_)
                 if hopeless(self._of(workload, threads), system):

@@ -16,9 +16,17 @@ from .workloads import (
     INFER,
     KERNEL_NAMES,
     KERNELS,
+    LENGTHS,
     OF_COPY_BANDWIDTH,
     OF_FMA_PEAK,
+    RECOMPILING,
+    RECURRENT_INFER,
+    RECURRENT_TRAIN,
+    SPINN,
+    TIMES_RECOMPILING,
     TRAIN,
+    TREES,
+    WARM_LENGTHS,
     WORKLOADS,
     Workload,
     gemm_name,
@@ -121,6 +129,64 @@ def steps(figures: Figures, title: str, kinds: tuple[str, ...], threads: int = 2
         "Spread: the quartiles of graphflow's best round, and how much slower its slowest round "
         "was than its fastest."
     )
+    return table
+
+
+def sequences(figures: Figures) -> Table | None:
+    """Recurrent nets, stacks and trees; beside the fastest peer, one that people write instead."""
+    kinds = (RECURRENT_TRAIN, RECURRENT_INFER, SPINN, TREES)
+    table = steps(figures, "Sequences and trees", kinds)
+    if table is None:
+        return None
+    table.columns += ["beside", "ratio", "wanted", ""]
+    for w, row in zip(_ran(figures, kinds), table.rows, strict=True):
+        if w.against is None:
+            row += [NONE] * 4
+            continue
+        system, wanted = w.against
+        other, ours = (figures.seconds(w.name, w.name, s) for s in (system, OURS))
+        ratio = other / ours if other and ours else None
+        row += [system, times(ratio), f"≥ {wanted:g}×", verdict(ratio, wanted)]
+    table.notes.append(
+        "torch is nn.LSTM and its like, stacks that are Python lists, one tree after the other; "
+        "torch-loop goes through the steps in Python, and torch.compile compiles that loop; "
+        "torch-levels is trees batched by hand. tf1 is dynamic_rnn, and thin stacks in while_loop; "
+        "tf1-block the kernel that TensorFlow has for a whole LSTM. jax is scan."
+    )
+    return table
+
+
+def lengths(figures: Figures) -> Table | None:
+    """Batches of many lengths, compilation included: every system against graphflow."""
+    found = [w for w in _ran(figures, (LENGTHS,)) if w.target is not None]
+    if not found:
+        return None
+    w = found[0]
+    columns = ["cold, s", "warm, s", "cold, ratio", "wanted", "", "warm, ratio", "wanted", ""]
+    table = Table(f"Many lengths: {w.title}", ["", *columns])
+    peers = [s for s in figures.systems(w.name) if s in PEERS]
+    ours = [figures.total(w.name, OURS, cache) for cache in (COLD, WARM)]
+    first = [
+        min((s for s in peers if figures.total(w.name, s, cache)), default=None,
+            key=lambda s: figures.total(w.name, s, cache) or 0.0)
+        for cache in (COLD, WARM)
+    ]  # fmt: skip
+    table.rows.append([OURS, *map(_seconds, ours), *[NONE] * 6])
+    for system in peers:
+        row = [system]
+        # A cache that was not found warm makes no peer faster.
+        taken = [figures.total(w.name, system, cache) for cache in (COLD, WARM)]
+        row += map(_seconds, taken)
+        for other, own, fastest, target in zip(
+            taken, ours, first, (w.target, WARM_LENGTHS), strict=True
+        ):
+            ratio = other / own if other and own else None
+            wanted = TIMES_RECOMPILING if system in RECOMPILING else None
+            wanted = target if system == fastest else wanted
+            goal = f"≥ {wanted:g}×" if wanted else NONE
+            row += [times(ratio), goal, verdict(ratio, wanted)]
+        table.rows.append(row)
+    table.notes.append("Of caches on disk, graphflow and torch.compile have one.")
     return table
 
 

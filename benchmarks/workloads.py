@@ -99,6 +99,9 @@ WORKLOADS = (
     Workload("gemm", GEMM, "matrix products", target=1.0),
 )
 
+WARM_LENGTHS = 1.2  # times what graphflow takes with a warm cache: the fastest of the peers
+RECOMPILING, TIMES_RECOMPILING = ("jax", "xla", "torch.compile"), 10.0  # for each length
+
 GELU_ELEMENTS = 10_000_000
 ROWS = (4096, 1024)  # of softmax and layer normalisation
 SQUARE = 4096  # of the matrix that is summed

@@ -77,7 +77,7 @@ SYSTEMS = (
         "onnxruntime",
         "on_onnxruntime",
         ("onnxruntime", "onnx"),
-        (DISPATCH, INFER, KERNELS, GEMM),
+        (DISPATCH, INFER, KERNELS, GEMM, RECURRENT_INFER),
         layouts=(CHANNELS_FIRST,),
     ),
     SystemInfo("numpy", "on_numpy", ("numpy",), (DISPATCH, KERNELS, GEMM)),

@@ -22,6 +22,7 @@ from benchmarks.runner import (
     hopeless,
     variants,
 )
+from benchmarks.sequences import SEQUENCE_MODELS
 from benchmarks.systems import CHANNELS_FIRST, CHANNELS_LAST, SYSTEMS, by_name
 from benchmarks.worker import fingerprint, quartiles, sampled
 
@@ -87,7 +88,8 @@ def test_workloads_are_found_by_the_start_of_their_names():
 
 
 def test_every_workload_has_its_model_and_every_system_its_module():
-    assert {w.model for w in workloads.WORKLOADS if w.model} == set(MODELS)
+    named = {w.model for w in workloads.WORKLOADS if w.model}
+    assert named == {*MODELS, *SEQUENCE_MODELS}
     names = [w.name for w in workloads.WORKLOADS]
     assert len(set(names)) == len(names)
 
