@@ -10,6 +10,11 @@ from ..ops.windows import Window, windows
 from ..sizes import Dim, ceildiv
 
 
+_FEW_CHANNELS = 8  # of outputs: half a vector at most, of a processor with wide ones
+_SHORTEST_LINE, _LONGEST_LINE = 8, 1024  # of outputs
+_MOST_POOLED = 9  # elements of a window
+
+
 def in_blocks(node: Node) -> bool:
     """Whether a convolution is lowered as a contraction, and not by its own direct loops."""
     if any(0 in (t.dims or ()) for t in (*node.inputs, *node.outputs)):
@@ -29,6 +34,37 @@ def walked(node: Node) -> tuple[Tensor, ...]:
     if node.op.name == "convolve_weights" or not in_blocks(node):
         return node.inputs
     return node.inputs[:1]
+
+
+def in_lines(node: Node) -> bool:
+    """Whether a convolution in blocks has the form that `planar.py` takes: the pixels of a line are
+    neighbours for every tap, and all sizes but the batch are known."""
+    if node.op.name != "convolve" or node.attrs["groups"] != 1 or not in_blocks(node):
+        return False
+    x, w = node.inputs
+    along = windows(node)
+    sizes = (*x.dims[1:], *w.dims, *node.outputs[0].dims[1:])
+    if len(along) != 2 or not all(isinstance(size, int) for size in sizes):
+        return False
+    down, across = along
+    plain = all(window.expansion == 1 and isinstance(window.low, int) for window in along)
+    return plain and down.dilation == 1 and across.stride == 1
+
+
+def takes_pooling(node: Node, pooling: Node) -> bool:
+    """Whether maxima of windows of a convolution's outputs are found where these are computed:
+    of few channels, windows that are next to each other and cover the lines."""
+    if pooling.op.name != "window_max" or not in_lines(node):
+        return False
+    (_, high, wide, channels), attrs = node.outputs[0].dims, pooling.attrs
+    if len(attrs["kernel"]) != 2 or attrs["kernel"] != attrs["strides"]:
+        return False
+    if attrs["dilation"] != (1, 1) or any(any(pair) for pair in attrs["padding"]):
+        return False
+    assert isinstance(high, int) and isinstance(wide, int) and isinstance(channels, int)
+    down, across = attrs["kernel"]
+    whole = high % down == 0 and wide % across == 0 and down * across <= _MOST_POOLED
+    return whole and channels <= _FEW_CHANNELS and _SHORTEST_LINE <= wide <= _LONGEST_LINE
 
 
 @dataclass(frozen=True)

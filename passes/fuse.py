@@ -11,7 +11,8 @@ the cluster of something it reads, or that reads the same data, or starts its ow
     columns    elementwise work and sums over its leading dimensions
     full       elementwise work and reductions to one value
     reduce     a reduction over other dimensions, with its inlined producers
-    contract   a contraction with its prologue (inlined producers) and epilogue (elementwise work)
+    contract   a contraction with its prologue (inlined producers) and epilogue (elementwise work;
+               maxima of windows of a convolution to few channels)
     concat     one loop for each input, each with its producers
     nest, effect, copy
 
@@ -22,7 +23,7 @@ saves memory traffic: a value that only its own cluster reads is never stored.
 
 Rules, by the names that switch them off: `fuse` (all of them), `inline` (cheap producers into
 their consumers), `fuse_pointwise`, `fuse_rows`, `fuse_columns`, `fuse_full`, `fuse_epilogue`,
-`fuse_siblings`.
+`fuse_pooling`, `fuse_siblings`.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ from .cluster import (
     reduction_form,
     root,
 )
-from .convolution import in_blocks
+from .convolution import in_blocks, takes_pooling
 from .index_math import estimate
 from .inline_values import Inliner
 from .relations import LEAD, OTHER, SAME, SCALAR, count, merge
@@ -104,6 +105,8 @@ class _Fuser(Inliner):
                     self._place_pointwise(node.outputs[0])
                 else:
                     self._place_reduction(node.outputs[0])
+            elif kind == NEST:
+                self._place_nest(node)
             else:
                 self._place_alone(node)
         return self._finish()
@@ -116,6 +119,25 @@ class _Fuser(Inliner):
         for tensor in tensors:
             self._add(cluster, tensor, ELEMENT)
         return cluster
+
+    def _place_nest(self, node: Node) -> None:
+        """Loops of their own; but maxima of windows go along with the convolution they are of."""
+        cluster = self.cluster_of.get(node.inputs[0]) if node.inputs else None
+        if cluster is None or not self._takes_along(cluster, node):
+            self._place_alone(node)
+            return
+        self.taken_along.add(node)
+        for tensor in node.outputs:
+            self._add(cluster, tensor, RESULT)
+
+    def _takes_along(self, cluster: Cluster, node: Node) -> bool:
+        if cluster.kind != CONTRACTION or not (self.on("fuse_epilogue") and self.on("fuse_pooling")):
+            return False
+        if node.controls or cluster.settled != (node.outputs[0] in self.settled):
+            return False
+        first = cluster.nodes[0]
+        alone = not any(other in self.taken_along for other in cluster.nodes)
+        return alone and first.op.kind == CONVOLVE and takes_pooling(first, node)
 
     def _place_alone(self, node: Node) -> None:
         kind = {
@@ -399,6 +421,7 @@ class _Fuser(Inliner):
         self._merge_siblings()
         position = {node: number for number, node in enumerate(self.nodes)}
         alive = [c for c in self.clusters if self.alive[c.number]]
+        self.forced = self._forced()  # but for what is read only by what went along with it
         for cluster in alive:
             cluster.members.sort(key=lambda t: (position[t.node], t.index))
             cluster.nodes.sort(key=position.__getitem__)

@@ -44,7 +44,8 @@ class Inliner:
                 if position not in node.op.shape_only:
                     self.users.setdefault(tensor, []).append(node)
         self.settled = Settled(program, "prepare" not in disable)
-        self.forced = self._forced() | self.settled.kept
+        self.taken_along: set[Node] = set()  # NEST nodes in the loops of others
+        self.forced = self._forced()
         self.inlined: dict[Tensor, tuple[float, int]] = {}  # cost of an element, nodes in a row
         self.deps: dict[Tensor, dict[Tensor, str]] = {}
         self.checks: set[Node] = set()
@@ -55,8 +56,10 @@ class Inliner:
 
     def _forced(self) -> set[Tensor]:
         """Tensors that must be in memory: results, and what loops of their own read."""
-        found = {root(t) for t in self.program.roots()}
+        found = {root(t) for t in self.program.roots()} | self.settled.kept
         for node in self.nodes:
+            if node in self.taken_along:
+                continue
             if node.op.kind in (NEST, EFFECT):
                 found.update(root(t) for t in node.inputs)
             elif node.op.kind == CONVOLVE:

@@ -22,21 +22,22 @@ from dataclasses import replace
 from itertools import product as combinations
 from typing import Any
 
-from ..ir.node import Tensor
+from ..ir.node import Node, Tensor
 from ..ir.op import CONVOLVE
 from ..loop import nodes as loop
 from ..loop.nodes import Expr, Stmt
+from ..ops.pooling_kinds import store_maximum
 from ..ops.windows import windows
 from ..sizes import Dim, multiply, product
 from .cluster import Cluster
 from .contraction import ContractionSpec, Operand, Strided, contraction_nest
 from .contraction_spec import count_of
-from .convolution import Phase, phases_of
+from .convolution import Phase, in_lines, phases_of
 from .index_math import Form
-from .lower_context import KernelBuilder
+from .lower_context import KernelBuilder, NestContext
 from .lower_contract import emit_contraction, variables
-from .lower_loops import compute
-from .planar import Lines, build_planar, few_channels
+from .lower_loops import compute, element_members
+from .planar import Lines, Pool, build_planar, few_channels
 from .winograd import TAPS, TILE, Image, build_winograd, reach, worthwhile
 
 Runs = tuple[tuple[Dim, Dim], ...]
@@ -193,18 +194,22 @@ def _nest(
     target, builder, cluster, result, position, image, lines, *, batch, m, n, k, a, b, once=None
 ) -> None:
     math = builder.math
-    others = [t for t in cluster.members if t is not result]
+    others = [t for t in element_members(cluster) if t is not result]
+
+    def element(group: Expr, row: Expr, column: Expr, value: Expr) -> Form:
+        place = position(
+            *(
+                math.expr(math.constant(0)) if size == 1 else part
+                for size, part in zip((batch, m, n), (group, row, column), strict=True)
+            )
+        )
+        builder.remember(result, place, value)
+        compute(builder, cluster, [result, *others], place)
+        return place
 
     def epilogue(group: Expr, row: Expr, column: Expr, value: Expr) -> list[Stmt]:
         with builder.captured() as block:
-            place = position(
-                *(
-                    math.expr(math.constant(0)) if size == 1 else part
-                    for size, part in zip((batch, m, n), (group, row, column), strict=True)
-                )
-            )
-            builder.remember(result, place, value)
-            compute(builder, cluster, [result, *others], place)
+            element(group, row, column, value)
         return block
 
     def unread(*index: Expr) -> Expr:
@@ -225,13 +230,38 @@ def _nest(
     if once is not None:
         preparing = builder.preparing()
         spec = replace(spec, once=(once(preparing), variables(preparing)))
-    if image is not None and worthwhile(image, n, target, once is None):
+    pooling = next((node for node in cluster.nodes if node.op.name == "window_max"), None)
+    if pooling is not None:
+        assert lines is not None, "only convolutions in lines take a pooling along"
+        pool = _pool(builder, pooling, element)
+        built = build_planar(spec, lines, target, pool)
+    elif image is not None and worthwhile(image, n, target, once is None):
         built = build_winograd(spec, image, target)
     elif lines is not None and few_channels(lines, n, target):
         built = build_planar(spec, lines, target)
     else:
         built = contraction_nest(spec, target, "tile")
     emit_contraction(builder, built, spec)
+
+
+def _pool(
+    builder: KernelBuilder, pooling: Node, element: Callable[[Expr, Expr, Expr, Expr], Form]
+) -> Pool:
+    """Maxima of windows of what is computed of a convolution's elements."""
+    (source,) = pooling.inputs
+
+    def epilogue(
+        index: Sequence[Expr], rows: Sequence[Expr], column: Expr, values: Sequence[Expr]
+    ) -> list[Stmt]:
+        with builder.captured() as block:
+            places = [element(loop.ZERO, m, column, v) for m, v in zip(rows, values, strict=True)]
+            met = [builder.at(source, at) for at in places]
+            context = NestContext(builder, pooling)
+            for stmt in store_maximum(pooling, context, (*index, column), met):
+                builder.emit(stmt)
+        return block
+
+    return Pool(pooling.attrs["kernel"], epilogue)
 
 
 def _image(
@@ -272,18 +302,12 @@ def _image(
 
 def _lines(builder: KernelBuilder, result: Tensor, along: Sequence[Phase]) -> Lines | None:
     """The convolution for vectors of pixels, where it has the form that takes."""
-    x, w = result.node.inputs
-    if len(along) != 2 or result.node.attrs["groups"] != 1:
-        return None
-    if any(p.every != 1 or p.taps_every != 1 or p.tap != 0 for p in along):
+    if not in_lines(result.node):
         return None
     down, across = along
-    sizes = (*x.dims[1:], *w.dims, *(p.count for p in along), *(p.start for p in along))
-    if across.step != 1 or down.tap_step != 1 or not all(isinstance(s, int) for s in sizes):
-        return None
-    batch, high, wide, channels = x.dims
+    batch, high, wide, channels = result.node.inputs[0].dims
     return Lines(
-        _memory(builder, x), batch, high, wide, channels,  # type: ignore[arg-type]
+        _memory(builder, result.node.inputs[0]), batch, high, wide, channels,  # type: ignore[arg-type]
         down.count, across.count, down.step, down.start,  # type: ignore[arg-type]
         across.tap_step, across.start, (down.taps, across.taps),  # type: ignore[arg-type]
     )  # fmt: skip

@@ -86,6 +86,7 @@ PLAN_RULES = (
     "fuse_columns",
     "fuse_full",
     "fuse_epilogue",
+    "fuse_pooling",
     "fuse_siblings",
     "winograd",
     "prepare",

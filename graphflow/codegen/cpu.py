@@ -65,8 +65,8 @@ class Emitter:
             parameters.append(f"i64 %s{position}")
             self.sizes[size] = Value(f"%s{position}", int64, nonnegative=True)
         for position, var in enumerate(self.kernel.scalars):
-            parameters.append(f"i64 %i{position}")
-            self.vars[id(var)] = Value(f"%i{position}", int64, nonnegative=True)
+            parameters.append(f"i64 %k{position}")
+            self.vars[id(var)] = Value(f"%k{position}", int64, nonnegative=True)
         self.f = Function(self.name, "void", parameters, linkage)
         self.block(self.kernel.body)
         self.f.do("ret void")

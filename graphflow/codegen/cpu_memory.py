@@ -3,6 +3,7 @@
 index has no lane part     one element, broadcast
 stride 1                   contiguous vector
 stride -1                  contiguous vector, reversed
+stride 2 to 4              contiguous vectors that hold all of it, of which lanes are picked
 other constant stride      gather or scatter at constant offsets from one address
 a value per lane           gather or scatter
 """
@@ -12,6 +13,9 @@ from __future__ import annotations
 from ..dtypes import DType, bool_, int32
 from .cpu_blocks import BODY, ENTRY, Function, memory_mangled
 from .cpu_values import Linear, Operand, Value, constant, memory_type, vector_literal
+
+
+_MOST_PICKED = 4  # the largest stride at which whole vectors are cheaper than a gather
 
 
 class Place:
@@ -97,7 +101,36 @@ def load(
             level = max(address.level, back.level)
         value = _read(f, place, text, level, version, lanes)
         return value if stride == 1 else f.shuffle(value, range(lanes - 1, -1, -1))
+    if 2 <= stride <= _MOST_PICKED and mask is None and not dtype.is_bool and lanes >= 4:
+        return _picked(f, place, form, lanes, version)
     return _gather(f, place, _strided(f, place, form, lanes), lanes, mask, version)
+
+
+def _picked(f: Function, place: Place, form: Linear, lanes: int, version: int) -> Value:
+    """Elements at a small stride: as many whole vectors as the stride, the last one ending with
+    the last element, since memory may end there."""
+    dtype, stride = place.dtype, form.stride
+    vector = memory_type(dtype, lanes)
+    last = (lanes - 1) * stride
+    starts = [min(k * lanes, last + 1 - lanes) for k in range(stride)]
+    result: Value | None = None
+    done = 0  # lanes that the vectors so far hold
+    for start in starts:
+        address = f.address(place.base, memory_type(dtype), form.uniform().plus(Linear(start, {})))
+        text = f"load {vector}, ptr {address.text}, align {_align(dtype)}"
+        part = _read(f, place, text, address.level, version, lanes)
+        held = (start + lanes - 1) // stride + 1
+        if result is None:
+            result = f.shuffle(part, (min(lane * stride, lanes - 1) for lane in range(lanes)))
+        else:
+            picked = [
+                lane if lane < done else lanes + min(lane * stride - start, lanes - 1)
+                for lane in range(lanes)
+            ]
+            result = f.merge(result, part, picked)
+        done = min(held, lanes)
+    assert result is not None and done == lanes
+    return result
 
 
 def _pointers(f: Function, place: Place, index: Value) -> Value:

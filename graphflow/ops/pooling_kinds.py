@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 
 from ..ir.node import Node
@@ -72,20 +72,23 @@ class _Max(Pooling):
             self.store(body, target, loop.Load(self.where, loop.ZERO), output=1)
 
     def block(self, body: Body, load: Callable, targets: Sequence[tuple[Index, list]]) -> None:
-        for target, ((first, number), *others) in targets:
-            held: Expr = load(0, first)
-            where: Expr = Const(number, self.taps)
-            for source, number in others:
-                value = load(0, source)
-                if self.named:
-                    larger = self.let(body, self.larger(value, held))
-                    held = self.let(body, loop.select(larger, value, held))
-                    where = self.let(body, loop.select(larger, Const(number, self.taps), where))
-                else:
-                    held = self.let(body, loop.apply("maximum", held, value))
-            self.store(body, target, held)
+        for target, met in targets:
+            self.put(body, target, ((load(0, source), number) for source, number in met))
+
+    def put(self, body: Body, target: Index, values: Iterable[tuple[Expr, int]]) -> None:
+        """Stores the maximum of (value, tap) in order, and its tap."""
+        (held, number), *others = values
+        where: Expr = Const(number, self.taps)
+        for value, number in others:
             if self.named:
-                self.store(body, target, where, output=1)
+                larger = self.let(body, self.larger(value, held))
+                held = self.let(body, loop.select(larger, value, held))
+                where = self.let(body, loop.select(larger, Const(number, self.taps), where))
+            else:
+                held = self.let(body, loop.apply("maximum", held, value))
+        self.store(body, target, held)
+        if self.named:
+            self.store(body, target, where, output=1)
 
 
 class _Take(Pooling):
@@ -204,6 +207,14 @@ class _Sum(Pooling):
             if self.counted is not None and met and taps > 1:
                 held = loop.apply("mul", held, Const(1.0 / taps, self.dtype))
             self.store(body, target, held)
+
+
+def store_maximum(node: Node, context, target: Index, values: Sequence[Expr]) -> list[Stmt]:
+    """What `window_max` stores at `target` for a window that meets `values`, a value a tap."""
+    body: Body = []
+    taps = zip(values, range(len(values)), strict=True)
+    _Max(node, context, ()).put(body, target, taps)
+    return body
 
 
 # -- lowering of the operations ------------------------------------------------------------------
