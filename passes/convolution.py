@@ -9,7 +9,6 @@ from ..ir.node import Node, Tensor
 from ..ops.windows import Window, windows
 from ..sizes import Dim, ceildiv
 
-
 _FEW_CHANNELS = 8  # of outputs: half a vector at most, of a processor with wide ones
 _SHORTEST_LINE, _LONGEST_LINE = 8, 1024  # of outputs
 _MOST_POOLED = 9  # elements of a window

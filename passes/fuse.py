@@ -131,7 +131,9 @@ class _Fuser(Inliner):
             self._add(cluster, tensor, RESULT)
 
     def _takes_along(self, cluster: Cluster, node: Node) -> bool:
-        if cluster.kind != CONTRACTION or not (self.on("fuse_epilogue") and self.on("fuse_pooling")):
+        if cluster.kind != CONTRACTION or not (
+            self.on("fuse_epilogue") and self.on("fuse_pooling")
+        ):
             return False
         if node.controls or cluster.settled != (node.outputs[0] in self.settled):
             return False

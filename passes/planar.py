@@ -24,11 +24,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
-from ..dtypes import DType
 from ..loop import nodes as loop
-from ..loop.nodes import Buffer, Const, Expr, Invoke, Kernel, Let, Load, Local, Stmt, Var
+from ..loop.nodes import Buffer, Const, Expr, Invoke, Let, Load, Local, Stmt, Var
 from ..sizes import Dim
 from .contraction_spec import (
     Contraction,
@@ -44,6 +42,7 @@ from .contraction_spec import (
     within,
     zero,
 )
+from .planar_kernel import planar_kernel
 
 _TASK_OPERATIONS = 1 << 18
 _COPY_ELEMENTS = 1 << 13
@@ -97,67 +96,6 @@ def build_planar(
     """`spec` is the convolution as a contraction over (taps, channels); its `b.read` and `epilogue`
     (but with a pool, which has its own) are used, with rows numbered as there."""
     return _Planar(spec, lines, target, pool).build()
-
-
-@cache
-def planar_kernel(dtype: DType, lines: int, outputs: int, columns: int, width: int) -> Kernel:
-    """sums[line, o, x] = sum over runs t and p < depth of
-    weights[(t * depth + p) * outputs + o] * planes[line * next_line + t * run + p * step + x]
-
-    for x < columns, where rows of `sums` are `width` apart.
-    """
-    weights, planes = Buffer("weights", dtype, 0), Buffer("planes", dtype, 0)
-    size = (lines * outputs - 1) * width + columns
-    result = Buffer("result", dtype, size, "inout")
-    runs, depth, run, step, next_line = (
-        Var(name) for name in ("runs", "depth", "run", "step", "next_line")
-    )
-    sums = Local("sums", dtype, (lines * outputs, columns))
-    line = Local("line", dtype, (lines, columns))
-
-    def across(element: Callable[[Expr], Stmt]) -> Stmt:
-        v = Var("v")
-        return loop.For(v, Const(columns), loop.VECTOR, (element(v),))
-
-    def place(row: int, v: Expr, pitch: int = columns) -> Expr:
-        return loop.add(Const(row * pitch), v)
-
-    def load(k: int) -> Stmt:
-        start = loop.add(at, loop.mul(Const(k), next_line))
-        return across(
-            lambda v: loop.Store(line, place(k, v), Load(planes, loop.add(start, v)))
-        )
-
-    def multiply(row: int, k: int, x: Var) -> Stmt:
-        return across(
-            lambda v: loop.Accumulate(
-                sums, place(row, v), "add", loop.apply("mul", x, Load(line, place(k, v)))
-            )
-        )
-
-    rows = range(lines * outputs)
-    body: list[Stmt] = [sums]
-    body += [across(lambda v, r=r: loop.Store(sums, place(r, v), zero(dtype))) for r in rows]  # type: ignore[misc]
-    t, p, first, at, weight = Var("t"), Var("p"), Var("first"), Var("at"), Var("weight")
-    inner: list[Stmt] = [
-        line,
-        Let(at, loop.add(first, loop.mul(p, step))),
-        Let(weight, loop.mul(loop.add(loop.mul(t, depth), p), Const(outputs))),
-        *(load(k) for k in range(lines)),
-    ]
-    for o in range(outputs):
-        x = Var(f"x{o}", dtype)
-        inner.append(Let(x, Load(weights, loop.add(weight, Const(o)))))
-        inner += [multiply(k * outputs + o, k, x) for k in range(lines)]
-    one_run = (Let(first, loop.mul(t, run)), loop.For(p, depth, loop.SERIAL, tuple(inner)))
-    body.append(loop.For(t, runs, loop.SERIAL, one_run))
-    body += [
-        across(lambda v, r=r: loop.Store(result, place(r, v, width), Load(sums, place(r, v))))  # type: ignore[misc]
-        for r in rows
-    ]
-    name = f"planar_{dtype}_{lines}x{outputs}x{columns}_in_{width}"
-    scalars = (runs, depth, run, step, next_line)
-    return Kernel(name, (weights, planes, result), tuple(body), scalars)
 
 
 class _Planar:
@@ -291,9 +229,7 @@ class _Planar:
         last = (lines.high - 1) * lines.line_step + lines.taps[0]
         met = within(self._met(self.band), first, last)
         more, (source, count) = named(("above", source), ("count", count))
-        copy = repeat(
-            spec, "y", met, loop.SERIAL, lambda y: self.copy_line(loop.add(source, y), y)
-        )
+        copy = repeat(spec, "y", met, loop.SERIAL, lambda y: self.copy_line(loop.add(source, y), y))
         groups = repeat(
             spec, "g", count, loop.SERIAL,
             lambda g: self.group(
@@ -315,14 +251,18 @@ class _Planar:
         sums = Local("sums", spec.dtype, (self.down * self.outputs, self.width), "stack")
         rows = Local("rows", spec.dtype, (self.down, self.width, self.outputs), "stack")
         top = loop.mul(number, Const(self.down))
-        start = loop.add(loop.mul(line, Const(lines.channels * self.pitch)), Const(lines.pixel_start))
+        start = loop.add(
+            loop.mul(line, Const(lines.channels * self.pitch)), Const(lines.pixel_start)
+        )
         lets, (top, start) = named(("top", top), ("start", start))
         present = within(self.down, top, lines.high)
         above = loop.add(loop.mul(image, Const(lines.high)), top)
         more, (present, above) = named(("present", present), ("above", above))
         body: list[Stmt] = [sums, rows, *lets, *more]
         for first in range(0, self.down, self.together):
-            body += self.multiply(first, min(self.together, self.down - first), start, present, sums)
+            body += self.multiply(
+                first, min(self.together, self.down - first), start, present, sums
+            )
         body += self.turn(sums, rows)
         if self.pool:
             return body + self.windows(image, number, above, rows)
@@ -363,7 +303,9 @@ class _Planar:
             square = Local("square", spec.dtype, (side * side,))
             x, v = Var("x"), Var("v")
             column = loop.mul(j, Const(side))
-            source = loop.mul(loop.add(loop.mul(line, Const(outputs)), Const(first)), Const(self.width))
+            source = loop.mul(
+                loop.add(loop.mul(line, Const(outputs)), Const(first)), Const(self.width)
+            )
             target = loop.add(loop.mul(line, Const(self.width)), column)
             target = loop.add(loop.mul(target, Const(outputs)), Const(first))
             lets, (source, target) = named(("source", loop.add(source, column)), ("target", target))
@@ -415,7 +357,7 @@ class _Planar:
         spec, pool, wide = self.spec, self.pool, self.lines.wide
         assert pool is not None
         count = wide // self.across
-        taps = [(l, k) for l in range(self.down) for k in range(self.across)]
+        taps = [(line, k) for line in range(self.down) for k in range(self.across)]
 
         def window(x: Expr) -> list[Stmt]:
             column = loop.mul(x, Const(self.across))

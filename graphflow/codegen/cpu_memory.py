@@ -14,7 +14,6 @@ from ..dtypes import DType, bool_, int32
 from .cpu_blocks import BODY, ENTRY, Function, memory_mangled
 from .cpu_values import Linear, Operand, Value, constant, memory_type, vector_literal
 
-
 _MOST_PICKED = 4  # the largest stride at which whole vectors are cheaper than a gather
 
 
