@@ -7,14 +7,8 @@ from ..framework import (
     get_or_create_global_step,
     global_step,
 )
-from .adaptive import (
-    AdadeltaOptimizer,
-    AdagradOptimizer,
-    AdamOptimizer,
-    AdamWOptimizer,
-    FtrlOptimizer,
-    RMSPropOptimizer,
-)
+from .adam import AdamOptimizer, AdamWOptimizer, LazyAdamOptimizer
+from .adaptive import AdadeltaOptimizer, AdagradOptimizer, FtrlOptimizer, RMSPropOptimizer
 from .checkpoint import (
     CheckpointState,
     checkpoint_exists,
@@ -49,6 +43,7 @@ __all__ = [
     "ExponentialMovingAverage",
     "FtrlOptimizer",
     "GradientDescentOptimizer",
+    "LazyAdamOptimizer",
     "MomentumOptimizer",
     "Optimizer",
     "RMSPropOptimizer",

@@ -102,6 +102,11 @@ CASES = {
         adam,
         ["beta1_power:0", "beta2_power:0", "w/Adam:0", "w/Adam_1:0"],
     ),
+    "lazy_adam": (
+        lambda: T.LazyAdamOptimizer(0.1),
+        adam,
+        ["beta1_power:0", "beta2_power:0", "w/Adam:0", "w/Adam_1:0"],
+    ),
     "adamw": (
         lambda: T.AdamWOptimizer(0.01, 0.1),
         adamw,
