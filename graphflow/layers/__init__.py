@@ -28,6 +28,7 @@ from .convolutional_functions import (
     separable_conv2d,
 )
 from .core import Dense, Dropout, Embedding, Flatten, dense, dropout, flatten
+from .memory_attention import AdditiveAttention, DotAttention
 from .normalization import (
     BatchNormalization,
     GroupNormalization,
@@ -54,6 +55,7 @@ from .pooling import (
 )
 
 __all__ = [
+    "AdditiveAttention",
     "AveragePooling1D",
     "AveragePooling2D",
     "AveragePooling3D",
@@ -69,6 +71,7 @@ __all__ = [
     "Convolution3D",
     "Convolution3DTranspose",
     "Dense",
+    "DotAttention",
     "Dropout",
     "Embedding",
     "Flatten",

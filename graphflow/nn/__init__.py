@@ -29,6 +29,7 @@ from .layers import (
 from .losses import (
     log_poisson_loss,
     log_softmax,
+    masked_softmax,
     sigmoid_cross_entropy_with_logits,
     softmax,
     softmax_cross_entropy_with_logits,
@@ -119,6 +120,7 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "lrn",
+    "masked_softmax",
     "max_pool",
     "max_pool1d",
     "max_pool2d",

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import math
 
-from ..dtypes import int32, int64
+import numpy as np
+
+from ..dtypes import bool_, int32, int64
 from ..errors import TypeRuleError
 from ..framework import name_scope
 from ..ir.node import Tensor
 from ..ir.op import find
 from ..ir.types import SizeRules, same_shape
+from ..ops.arithmetic import maximum
 from ..ops.convert import convert, convert_pair, known_axis, reject
 from ..ops.creation import zeros_like
 from ..ops.index_check import checked
-from ..ops.logic import cast, identity, stop_gradient, where
+from ..ops.logic import cast, identity, stop_gradient, where, where_v2
 from ..ops.math import exp, log, reciprocal, softplus
 from ..ops.movement import expand_dims
 from ..ops.reduction import reduce_max, reduce_sum
@@ -26,6 +29,7 @@ from ..ops.reduction import reduce_max, reduce_sum
 __all__ = [
     "log_poisson_loss",
     "log_softmax",
+    "masked_softmax",
     "sigmoid_cross_entropy_with_logits",
     "softmax",
     "softmax_cross_entropy_with_logits",
@@ -69,6 +73,24 @@ def softmax(logits, axis=None, name: str | None = None, dim=None) -> Tensor:
         total = reduce_sum(powers, axis=axis, keepdims=True)
         # The total is at least 1, so its reciprocal loses half an ulp and no more.
         return find("mul")(powers, reciprocal(total), name=scope)
+
+
+def masked_softmax(logits, mask, axis=None, name: str | None = None) -> Tensor:
+    """The softmax along `axis` (the last one if None) over those elements where `mask` holds, and
+    zeros at the others; zeros everywhere along an axis where it holds nowhere.
+
+    mask: bool, broadcasts against the logits. What the logits are where it does not hold changes
+    nothing, and no gradient flows there.
+    """
+    logits, axis = _logits(logits, axis, None, "masked_softmax")
+    with name_scope(name, "MaskedSoftmax") as scope:
+        mask = convert(mask, bool_, what="masked_softmax: mask")
+        lowest = convert(float(np.finfo(logits.dtype.numpy).min), logits.dtype)
+        powers = exp(_shifted(where_v2(mask, logits, lowest), axis))
+        powers = where_v2(mask, powers, convert(0, logits.dtype))
+        # The largest counts 1, so the total is at least that, unless the mask holds nowhere.
+        total = reduce_sum(powers, axis=axis, keepdims=True)
+        return find("mul")(powers, reciprocal(maximum(total, convert(1, logits.dtype))), name=scope)
 
 
 def log_softmax(logits, axis=None, name: str | None = None, dim=None) -> Tensor:

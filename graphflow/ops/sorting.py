@@ -7,6 +7,7 @@ elements keep their order; NaN counts as larger than everything, as in NumPy.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -262,11 +263,18 @@ def argsort(
     return transposed(order, permutation)
 
 
-def top_k(input, k=1, sorted: bool = True, name: str | None = None):  # noqa: A002
-    """(values, indices) of the k largest elements along the last dimension, largest first.
+class TopKV2(NamedTuple):
+    """What `top_k` gives, named as in TensorFlow 1."""
 
-    indices: int32. Of equal elements the one at the lower index comes first. The result is sorted
-    whatever `sorted` says.
+    values: Tensor
+    indices: Tensor
+
+
+def top_k(input, k=1, sorted: bool = True, name: str | None = None) -> TopKV2:  # noqa: A002
+    """The k largest elements along the last dimension, largest first, and where they were.
+
+    Gives a TopKV2(values, indices); indices are int32. Of equal elements the one at the lower
+    index comes first. The result is sorted whatever `sorted` says.
     """
     x = convert(input, what="top_k")
     require_ranks(x, x, "top_k")
@@ -274,7 +282,7 @@ def top_k(input, k=1, sorted: bool = True, name: str | None = None):  # noqa: A0
     order = sort_order(x, k=count, descending=True, name=name or "top_k")
     if x.rank and not is_nonnegative(x.dims[-1] - count):  # a run may bring fewer elements
         order = checked(order, x.dims[-1], "top_k")
-    return _taken(x, order), order
+    return TopKV2(_taken(x, order), order)
 
 
 def in_top_k(predictions, targets, k, name: str | None = None) -> Tensor:
