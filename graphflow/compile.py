@@ -238,7 +238,7 @@ def _compile(
     trace.stage("plan.gfp", plan)
     trace.kernels(plan)
     made = CodeReport(want_assembly=trace.wants_code, verify=pass_options.verify)
-    code = compile_plan(plan, parts.symbols, target, made)
+    code = compile_plan(plan, parts.symbols, target, made, knobs.threads)
     stages.update(made.seconds)
     trace.code(made)
     names = _node_names(optimised, plan)

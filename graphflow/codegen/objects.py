@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 from ..loop import nodes as loop
@@ -16,7 +19,7 @@ from .module import Module
 from .step import write_step
 from .target import Target
 
-_PIECE = 100_000  # bytes of LLVM IR that are compiled at a time
+_PIECE = 40_000  # bytes of LLVM IR that are compiled at a time
 _OPTIMIZATION = 1  # of instruction selection and register allocation; no IR passes are run
 
 
@@ -24,8 +27,8 @@ _OPTIMIZATION = 1  # of instruction selection and register allocation; no IR pas
 class Report:
     """What a compilation took, and what it made. `want_assembly` asks for assembly text too.
 
-    Of large steps, what LLVM takes ("parse", "select") goes on while IR is written ("emit"); what
-    is left of it then is what is waited for.
+    Of large steps, what LLVM takes ("parse", "select", of all threads together) goes on while IR is
+    written ("emit"); what is left of it then is what is waited for.
     """
 
     want_assembly: bool = False
@@ -53,8 +56,8 @@ def _foreign() -> None:
     binding.initialize_all_asmprinters()
 
 
-@cache
 def _machine(target: Target) -> Any:
+    """A machine of its own for each thread: one cannot work on two modules at a time."""
     binding = _llvm()
     try:
         found = binding.Target.from_triple(target.triple)
@@ -66,21 +69,54 @@ def _machine(target: Target) -> Any:
     )
 
 
+@cache
+def _unlocked() -> Any:
+    """llvmlite's function that writes objects, without the lock that lets in one thread at a time:
+    LLVM itself keeps threads apart that have contexts and machines of their own. None where this
+    llvmlite is put together in another way."""
+    from llvmlite.binding import ffi
+
+    name = "LLVMPY_TargetMachineEmitToMemory"
+    try:
+        found, locked = getattr(ctypes.CDLL(ffi.lib._name), name), getattr(ffi.lib, name)
+        found.argtypes, found.restype = locked.argtypes, locked.restype
+    except (AttributeError, OSError):
+        return None
+    return found
+
+
+def _object(machine: Any, module: Any) -> bytes:
+    write = _unlocked()
+    if write is None:
+        return machine.emit_object(module)
+    from llvmlite.binding import ffi
+
+    with ffi.OutputString() as error:
+        buffer = write(machine, module, 1, error)
+        if not buffer:
+            raise RuntimeError(str(error))
+    try:
+        start, size = ffi.lib.LLVMPY_GetBufferStart(buffer), ffi.lib.LLVMPY_GetBufferSize(buffer)
+        return ctypes.string_at(start, size)
+    finally:
+        ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
 def emit(text: str, target: Target, report: Report | None = None) -> bytes:
     """The object of a module's text."""
     report = report or Report()
     start = time.perf_counter()
     binding, machine = _llvm(), _machine(target)
     loaded = time.perf_counter()
-    module = binding.parse_assembly(text)
+    module = binding.parse_assembly(text, binding.create_context())
     if report.verify:
         module.verify()
     parsed = time.perf_counter()
     if report.want_assembly:
         report.assembly = machine.emit_assembly(module)
-        module = binding.parse_assembly(text)
+        module = binding.parse_assembly(text, binding.create_context())
         parsed = time.perf_counter()
-    result = machine.emit_object(module)
+    result = _object(machine, module)
     report.seconds["load llvm"] = loaded - start
     report.seconds["parse"] = parsed - loaded
     report.seconds["select"] = time.perf_counter() - parsed
@@ -100,18 +136,23 @@ def compile_kernels(
 
 
 def compile_plan(
-    plan: Plan, symbols: Sequence[Symbol], target: Target, report: Report | None = None
+    plan: Plan,
+    symbols: Sequence[Symbol],
+    target: Target,
+    report: Report | None = None,
+    threads: int = 1,
 ) -> bytes:
     """The object of a whole step: it exports gf_sizes and gf_step (see frame.h).
 
     symbols: the order in which gf_sizes gets their values. gf_sizes writes those of
     `plan.values()`, in that order.
+    threads: how many may compile; the object does not depend on it
     """
     report = report or Report()
     start = time.perf_counter()
     module = Module(target)
     apart = _linkable(target) and not report.want_assembly
-    with _Pieces(target, report) as pieces:
+    with _Pieces(target, report, threads - 1) as pieces:
 
         def written() -> None:
             if apart and module.pending > _PIECE:
@@ -119,7 +160,7 @@ def compile_plan(
 
         report.functions = write_step(module, plan, symbols, written)
         report.seconds["emit"] = time.perf_counter() - start
-        if not pieces.started:
+        if not pieces.all:
             return emit(module.text(), target, report)
         pieces.add(module.piece())
         start = time.perf_counter()
@@ -132,42 +173,70 @@ def _linkable(target: Target) -> bool:
     return target.triple.startswith(("x86_64", "aarch64")) and "linux" in target.triple
 
 
-class _Pieces:
-    """A thread that compiles the pieces of a module while the next ones are written: LLVM does not
-    need the interpreter. More than one would gain nothing, llvmlite lets in one at a time."""
+class _Piece:
+    """A part of a module, and what became of it."""
 
-    def __init__(self, target: Target, report: Report):
-        self.target, self.report = target, report
-        self.worker: Any = None
-        self.results: list[Any] = []
-        self.reports: list[Report] = []
+    def __init__(self, text: str, verify: bool):
+        self.text, self.report = text, Report(verify=verify)
+        self.object = b""
+        self.error: BaseException | None = None
+
+    def compile(self, target: Target) -> None:
+        try:
+            self.object = emit(self.text, target, self.report)
+        except BaseException as error:
+            self.error = error
+
+
+class _Pieces:
+    """Threads that compile the pieces of a module while the next ones are written: LLVM does not
+    need the interpreter. Who has written all of them joins in."""
+
+    def __init__(self, target: Target, report: Report, workers: int):
+        self.target, self.report, self.workers = target, report, workers
+        self.all: list[_Piece] = []
+        self.todo: SimpleQueue[_Piece | None] = SimpleQueue()  # None: there will be no more
+        self.threads: list[Thread] = []
 
     def __enter__(self) -> _Pieces:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.worker is not None:
-            self.worker.shutdown(cancel_futures=True)
-
-    @property
-    def started(self) -> bool:
-        return self.worker is not None
+        while not self.todo.empty():
+            self.todo.get()
+        self.finish()
 
     def add(self, text: str) -> None:
-        if self.worker is None:
-            from concurrent.futures import ThreadPoolExecutor
-
+        if not self.all:
             start = time.perf_counter()
             _machine(self.target)  # importing would be slow there, as long as Python runs here
             self.report.seconds["load llvm"] = time.perf_counter() - start
-            self.worker = ThreadPoolExecutor(1, "graphflow-llvm")
-        self.reports.append(Report(verify=self.report.verify))
-        self.results.append(self.worker.submit(emit, text, self.target, self.reports[-1]))
+        self.all.append(_Piece(text, self.report.verify))
+        self.todo.put(self.all[-1])
+        if len(self.threads) < self.workers:
+            self.threads.append(Thread(target=self.work, name="graphflow-llvm", daemon=True))
+            self.threads[-1].start()
+
+    def work(self) -> None:
+        while (piece := self.todo.get()) is not None:
+            piece.compile(self.target)
+
+    def finish(self) -> None:
+        for _ in self.threads:
+            self.todo.put(None)
+        for thread in self.threads:
+            thread.join()
+        self.threads.clear()
 
     def objects(self) -> list[bytes]:
-        objects = [result.result() for result in self.results]
-        for one in self.reports:
-            for stage, seconds in one.seconds.items():
+        for _ in range(len(self.threads) + 1):
+            self.todo.put(None)
+        self.work()
+        self.finish()
+        for piece in self.all:
+            if piece.error is not None:
+                raise piece.error
+            for stage, seconds in piece.report.seconds.items():
                 self.report.seconds[stage] = self.report.seconds.get(stage, 0.0) + seconds
-        self.report.llvm = "\n".join(one.llvm for one in self.reports)
-        return objects
+        self.report.llvm = "\n".join(piece.text for piece in self.all)
+        return [piece.object for piece in self.all]

@@ -66,8 +66,9 @@ def test_what_is_no_elf_object_is_an_error():
         link([b"\xcf\xfa\xed\xfe" + bytes(100)])
 
 
-def _values(monkeypatch, bytes_: int) -> tuple[list, bytes]:
+def _values(monkeypatch, bytes_: int, threads: int = 2) -> tuple[list, bytes]:
     monkeypatch.setenv("GRAPHFLOW_CACHE", "off")
+    monkeypatch.setenv("GRAPHFLOW_THREADS", str(threads))
     monkeypatch.setattr(objects, "_PIECE", bytes_)
     made = []
     original = objects.compile_plan
@@ -93,3 +94,25 @@ def test_steps_made_of_pieces_compute_the_same(monkeypatch):
     assert linked == same
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_how_many_threads_compile_does_not_matter(monkeypatch):
+    _, alone = _values(monkeypatch, 1, threads=1)
+    _, many = _values(monkeypatch, 1, threads=4)
+    assert alone == many
+
+
+def test_llvm_works_on_several_modules_at_a_time():
+    # Without that, the threads that compile would wait for each other inside llvmlite.
+    assert objects._unlocked() is not None
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_what_llvm_refuses_is_raised_where_the_object_is_wanted(workers):
+    target = named(None)
+    with objects._Pieces(target, objects.Report(), workers) as pieces:
+        for _ in range(3):
+            pieces.add("this is no module")
+        with pytest.raises(RuntimeError, match="parsing error"):
+            pieces.objects()
+    assert not pieces.threads
