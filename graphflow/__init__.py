@@ -47,6 +47,8 @@ from .ops.contraction import *
 from .ops.convert import *
 from .ops.creation import *
 from .ops.cumulative import *
+from .control_flow import *
+from .ops.custom_gradient import *
 from .ops.effects import *
 from .ops.host_calls import *
 from .ops.indexed_slices import *
@@ -59,7 +61,6 @@ from .ops.movement import *
 from .ops.padding import *
 from .ops.random import *
 from .ops.reduction import *
-from .ops.region import *
 from .ops.scatter import *
 from .ops.sequences import *
 from .ops.shapes import *

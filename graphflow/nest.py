@@ -91,7 +91,7 @@ def assert_same_structure(nest1: Any, nest2: Any, check_types: bool = True) -> N
 def assert_shallow_structure(shallow_tree: Any, input_tree: Any, check_types: bool = True) -> None:
     """Raises where `input_tree` has not the containers of `shallow_tree`; it may have more inside
     of what are leaves there."""
-    problem = _difference(shallow_tree, input_tree, check_types, shallow=True)
+    problem = difference(shallow_tree, input_tree, check_types, shallow=True)
     if problem is not None:
         _reject("assert_shallow_structure", problem)
 
@@ -173,13 +173,17 @@ def _mapped(func: Callable, shape: Any, *structures: Any) -> Any:
 
 
 def _require_same(first: Any, second: Any, check_types: bool, what: str) -> None:
-    problem = _difference(first, second, check_types)
+    problem = difference(first, second, check_types)
     if problem is not None:
         _reject(what, problem)
 
 
-def _difference(
-    first: Any, second: Any, check_types: bool, shallow: bool = False, path: str = ""
+def difference(
+    first: Any,
+    second: Any,
+    check_types: bool = True,
+    shallow: bool = False,
+    path: str = "",
 ) -> str | None:
     """How two structures differ, and where; None if they do not."""
     if shallow and not is_nested(first):
@@ -204,7 +208,7 @@ def _difference(
         )
     for (key, part), (_, other_part) in zip(inside, other_inside, strict=True):
         below = f"{path}/{key}" if path else key
-        problem = _difference(part, other_part, check_types, shallow, below)
+        problem = difference(part, other_part, check_types, shallow, below)
         if problem is not None:
             return problem
     return None

@@ -194,6 +194,18 @@ def canonical_symbol(number: int) -> Symbol:
     return Symbol(f"s{number}", -1 - number)
 
 
+_TRIPS = -1_000_000
+
+
+def trip_symbol(number: int) -> Symbol:
+    """The symbol t<number> of a Program: how many iterations a loop has, which no feed tells."""
+    return Symbol(f"t{number}", _TRIPS - number)
+
+
+def is_trip_symbol(symbol: Symbol) -> bool:
+    return symbol.serial <= _TRIPS
+
+
 def _terms(value: Dim) -> dict[Monomial, int]:
     if isinstance(value, Size):
         return dict(value.terms)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..errors import FeedError
+from ..errors import FeedError, GraphError
 from ..ir.node import Tensor
 from ..ir.program import Origin
 from ..ir.types import Constraint, TensorType
@@ -24,8 +24,10 @@ from ..sizes import (
     exact_quotient,
     floordiv,
     multiply,
+    is_trip_symbol,
     substitute,
     symbols_of,
+    trip_symbol,
 )
 
 Check = tuple[Constraint, tuple[Origin, ...]]
@@ -49,7 +51,7 @@ class FeedSizes:
         self.symbols: dict[Symbol, Dim] = {}
         self.merged: dict[Symbol, Dim] = {}
         self._checks: dict[tuple[Dim, Dim], Check] = {}
-        self._count = 0
+        self._count = self._trips = 0
         self._bindings = bindings
         shapes = [self._shape(t, given) for t, given in zip(feeds, feed_types, strict=True)]
         self._bind_numbers(feeds, shapes)
@@ -121,6 +123,11 @@ class FeedSizes:
         if exact_quotient(value - rest, slope) is None:
             self.require(Constraint(substitute(size, self.symbols), value, False), ())
 
+    def bind_trips(self, symbol: Symbol) -> None:
+        """Gives the size of a loop that ends when it will, which no feed tells, its own symbol."""
+        self.symbols[symbol] = Size.of(trip_symbol(self._trips))
+        self._trips += 1
+
     def resolve(self, value):
         """A size of the user's graph (or a nest of them) as it stands inside the program."""
         value = substitute(value, self.symbols)
@@ -139,6 +146,11 @@ class FeedSizes:
             return False  # on a default that is not cut yet; its own type rule will ask again
         if a == b or (constraint.broadcast and (a == 1 or b == 1)):
             return False
+        if any(map(is_trip_symbol, symbols_of((a, b)))):
+            raise GraphError(
+                f"the sizes {a} and {b} must be equal, and one is the number of iterations of a "
+                "loop that only a run finds out; use one loop for both"
+            )
         left, right = substitute(a, self.merged), substitute(b, self.merged)
         if left == right or (a, b) in self._checks or (b, a) in self._checks:
             return False

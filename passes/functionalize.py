@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import difflib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from ..errors import FeedError, GraphError, InternalError, TypeRuleError
 from ..ir.graph import Graph
@@ -20,11 +21,13 @@ from ..ir.node import Attrs, Node, Region, Tensor
 from ..ir.op import EFFECT, STATE, find
 from ..ir.program import Interner, Origin, Program
 from ..ir.types import TensorType
+from ..ops.control_flow import body_types
 from ..ops.movement import resolve_like
 from ..ops.reduction import resolve_reduce, resolve_sum_to
 from ..sizes import Dim, Size, Symbol, as_symbol, symbols_of
 from .feed_sizes import FeedSizes
-from .state_order import is_write, last_writes
+from .bodies import Layout
+from .state_order import is_write, last_writes, variables_of
 
 # What takes its shape from another tensor becomes a plain operation now that ranks are known.
 _RESOLVED = {
@@ -102,10 +105,12 @@ def _needed(
         if node.op.name == "placeholder":
             raise _missing_feed(graph, node, users, feeds, None)
         wanted = list(_needs(node, fed))
-        for symbol in _symbols_in(node.attrs):
+        for symbol in _all_symbols_in(node):
             if sizes.is_bound(symbol) or node.op.name == "placeholder_with_default":
                 continue
             owner = _owner(graph, symbol)
+            if owner is node or (owner is not None and owner in graph.body_of):
+                continue  # of a loop in one of the bodies
             if owner is None:
                 raise InternalError(f"nothing gives the size {symbol} of {node.name} its value")
             if owner.op.name == "placeholder":
@@ -144,8 +149,18 @@ def _symbols_in(attrs: Attrs) -> Iterator[Symbol]:
             yield from symbols_of(value)
 
 
+def _all_symbols_in(node: Node) -> Iterator[Symbol]:
+    """The sizes that a node, or anything in its bodies, is made with."""
+    yield from _symbols_in(node.attrs)
+    for region in node.regions:
+        for inner in region.nodes():
+            yield from _all_symbols_in(inner)
+
+
 def _owner(graph: Graph, symbol: Symbol) -> Node | None:
-    """The placeholder whose dimension `symbol` is."""
+    """The placeholder whose dimension `symbol` is, or the loop whose iterations it counts."""
+    if symbol in graph.size_owners:
+        return graph.size_owners[symbol]
     for node in graph.nodes:
         declared = node.op.name in ("placeholder", "placeholder_with_default")
         if declared and symbol in symbols_of(node.outputs[0].dims or ()):
@@ -189,6 +204,31 @@ def _origin(graph: Graph, node: Node) -> Origin:
     return Origin(graph.names[node], graph.locations[node], node.op.name)
 
 
+class _Scope:
+    """What is known while the operations of a graph, or of a body, are converted one by one.
+
+    previous: gives the value that a variable has at the beginning
+    tensors:  of the user's graph -> of the Program
+    effects:  in order; checked: pure nodes that may stop the run
+    values:   (write, variable) -> the variable's value after it
+    latest:   variable -> its value so far
+    """
+
+    def __init__(self, previous: Callable[[Any], Tensor], seen: Mapping):
+        self.previous = previous
+        self.seen = seen
+        self.tensors: dict[Tensor, Tensor] = {}
+        self.effects: list[Node] = []
+        self.checked: list[Node] = []
+        self.values: dict[tuple, Tensor] = {}
+        self.latest: dict[Any, Tensor] = {}
+
+    def all_effects(self) -> tuple[Node, ...]:
+        """Effects, and what only a control dependency asks for but may stop the run. Checks that
+        results use are roots too: no rewrite may lose one with its value."""
+        return tuple(dict.fromkeys((*self.effects, *self.checked)))
+
+
 class _Cut:
     """One attempt at the Program, with the sizes merged so far."""
 
@@ -198,16 +238,13 @@ class _Cut:
         self.needed = needed
         self.sizes = sizes
         self.interner = Interner()
-        self.tensors: dict[Tensor, Tensor] = {}  # of the user's graph -> of the Program
-        self.effects: list[Node] = []
-        self.checked: list[Node] = []  # pure nodes that may stop the run
-        self.values: dict[Node, Tensor] = {}  # write -> the variable's value after it
-        self.latest: dict[object, Tensor] = {}  # variable -> its value so far
         self.regions: dict[tuple, Region] = {}
         self.serial = 0
 
     def program(self, fetches):
         interner = self.interner
+        fed = set(self.feeds)
+        scope = _Scope(_state, last_writes(self.needed, lambda node: _needs(node, fed)))
         inputs = []
         for index, (feed, type_) in enumerate(
             zip(self.feeds, self.sizes.inner_types(), strict=True)
@@ -215,27 +252,16 @@ class _Cut:
             with interner.for_origin((_origin(self.graph, feed.node),)):
                 tensor = find("feed")(index=index, type=type_)
             inputs.append(tensor)
-            self.tensors[feed] = tensor
-        fed = set(self.feeds)
-        seen = last_writes(self.needed, lambda node: _needs(node, fed))
+            scope.tensors[feed] = tensor
         for node in self.needed:
-            origin = _origin(self.graph, node)
-            try:
-                with interner.for_origin((origin,)):
-                    outputs = self._convert(node, seen)
-            except GraphError as error:
-                if str(origin.location) in str(error):
-                    raise
-                raise type(error)(f"{error}\n  {origin}") from None
-            for old, new in zip(node.outputs, outputs, strict=True):
-                self.tensors.setdefault(old, new)
-        results = tuple(self.tensors[f] for f in fetches if isinstance(f, Tensor))
+            self._add(node, scope)
+        results = tuple(scope.tensors[f] for f in fetches if isinstance(f, Tensor))
         updates = {
             variable: value
-            for variable, value in self.latest.items()
+            for variable, value in scope.latest.items()
             if not (value.node.op.name == "state" and value.node.attrs["variable"] is variable)
         }
-        effects = self._all_effects(results, updates)
+        effects = scope.all_effects()
 
         def build(sizes: FeedSizes) -> Program:
             return Program(
@@ -244,43 +270,47 @@ class _Cut:
 
         return build, interner.constraints
 
-    def _all_effects(self, results, updates) -> tuple[Node, ...]:
-        """Effects, and what only a control dependency asks for but may stop the run."""
-        effects = dict.fromkeys(self.effects)
-        # Those that results use are roots too: no rewrite may lose a check with its value.
-        effects |= dict.fromkeys(self.checked)
-        return tuple(effects)
+    def _add(self, node: Node, scope: _Scope) -> None:
+        origin = _origin(self.graph, node)
+        try:
+            with self.interner.for_origin((origin,)):
+                outputs = self._convert(node, scope)
+        except GraphError as error:
+            if str(origin.location) in str(error):
+                raise
+            raise type(error)(f"{error}\n  {origin}") from None
+        for old, new in zip(node.outputs, outputs, strict=True):
+            scope.tensors.setdefault(old, new)
 
-    def _convert(self, node: Node, seen: Mapping[Node, Node | None]) -> Sequence[Tensor]:
+    def _convert(self, node: Node, scope: _Scope) -> Sequence[Tensor]:
         op = node.op
         if op.name == "override_gradient":
-            return [self.tensors[t] for t in node.inputs[: node.attrs["count"]]]
-        inputs = tuple(self.tensors[t] for t in node.inputs)
+            return [scope.tensors[t] for t in node.inputs[: node.attrs["count"]]]
+        inputs = tuple(scope.tensors[t] for t in node.inputs)
         if op.kind == STATE:
-            return self._state(node, inputs, seen[node])
+            return self._state(node, inputs, scope)
         if op.name == "placeholder_with_default":
             return [self._default(node, inputs[0])]
         if op.name == "no_op":
             return node.outputs
-        if op.name == "override_gradient":
-            return inputs[: len(node.outputs)]
-        attrs = self._attrs(node)
-        serial = 0
-        if op.serial:
-            self.serial += 1
-            serial = self.serial
-        types = [t.tensor_type for t in inputs] if op.name == "call" else None
-        regions = tuple(self._region(region, types) for region in node.regions)
-        new = self.interner.create(op, inputs, attrs, regions, serial=serial)
+        if node.regions:
+            return self._with_bodies(node, inputs, scope)
+        new = self._create(node, inputs, self._attrs(node), (), scope, op.kind == EFFECT)
         resolve = _RESOLVED.get(op.name)
         plain = resolve(new) if resolve is not None else None
-        if plain is not None:
-            return [plain]
-        if op.kind == EFFECT:
-            self.effects.append(new)
-        elif op.fallible:
-            self.checked.append(new)
-        return new.outputs
+        return new.outputs if plain is None else [plain]
+
+    def _create(self, node: Node, inputs, attrs: Attrs, regions, scope: _Scope, effect: bool):
+        serial = 0
+        if node.op.serial or effect:
+            self.serial += 1
+            serial = self.serial
+        new = self.interner.create(node.op, inputs, attrs, regions, serial=serial)
+        if effect:
+            scope.effects.append(new)
+        elif node.op.fallible:
+            scope.checked.append(new)
+        return new
 
     def _attrs(self, node: Node) -> Attrs:
         if node.op.name == "call":  # its own derivative has served
@@ -289,23 +319,30 @@ class _Cut:
             return node.attrs
         return Attrs({key: self.sizes.resolve(value) for key, value in node.attrs.items()})
 
-    def _state(self, node: Node, inputs, write: Node | None) -> Sequence[Tensor]:
-        variable = node.attrs["variable"]
+    def _value(self, node: Node, variable, scope: _Scope) -> Tensor:
+        """The value of a variable that an operation finds."""
+        write = scope.seen[node, variable]
         if write is not None:
-            previous = self.values[write]
-        else:
-            with self.interner.for_origin((Origin(variable.name, variable.location, "variable"),)):
-                previous = find("state")(variable=variable)
+            return scope.values[write, variable]
+        with self.interner.for_origin((Origin(variable.name, variable.location, "variable"),)):
+            return scope.previous(variable)
+
+    def _state(self, node: Node, inputs, scope: _Scope) -> Sequence[Tensor]:
+        variable = node.attrs["variable"]
+        previous = self._value(node, variable, scope)
         attrs = self._attrs(node)
-        if attrs is not node.attrs:
-            node = Node(node.op, node.inputs, attrs, node.types, graph=node.graph)
         update = node.op.update
         if update is None:
             raise InternalError(f"op {node.op.name} has no update rule")
-        value, results = update(previous, inputs, node)
+        if attrs is not node.attrs:
+            value, results = update(
+                previous, inputs, Node(node.op, node.inputs, attrs, node.types, graph=node.graph)
+            )
+        else:
+            value, results = update(previous, inputs, node)
         if is_write(node):
-            self.values[node] = value
-            self.latest[variable] = value
+            scope.values[node, variable] = value
+            scope.latest[variable] = value
         return results
 
     def _default(self, node: Node, source: Tensor) -> Tensor:
@@ -316,35 +353,75 @@ class _Cut:
                 self.sizes.symbols[symbol] = dim
         return source
 
-    def _region(self, region: Region, types: Sequence[TensorType] | None = None) -> Region:
-        """A region's body over this program's sizes, its parameters of the given types.
+    # -- bodies -------------------------------------------------------------------------------
+
+    def _with_bodies(self, node: Node, inputs, scope: _Scope) -> Sequence[Tensor]:
+        """An operation with bodies. Variables that they use become operands, those that they
+        write become values that the bodies hand on:
+
+            while(i) { w.assign_add(i); i + 1 }  -->  while(i, w) { i + 1, w + i }
+        """
+        for symbol in symbols_of(tuple(node.attrs.values())):
+            if not self.sizes.is_bound(symbol) and self.graph.size_owners.get(symbol) is not None:
+                self.sizes.bind_trips(symbol)
+        written, read = variables_of(node)
+        given = {v: self._value(node, v, scope) for v in (*written, *read)}
+        layout = Layout.of(node, len(written))
+        operands = layout.operands(
+            inputs, [given[v] for v in written], [given[v] for v in read]
+        )
+        attrs = Attrs({**self._attrs(node), **layout.attrs})
+        types = body_types(node.op, [t.tensor_type for t in operands], attrs)
+        # A read before the loop of what the loop writes finds, inside, what was written last.
+        reads = {
+            position: tensor.node.attrs["variable"]
+            for position, tensor in enumerate(layout.in_body(node.inputs))
+            if tensor.node.op.name == "variable_read"
+            and tensor.node.attrs["variable"] in written
+        }
+        regions = tuple(
+            self._region(node, number, types, layout, list(written), list(read), reads)
+            for number in range(len(node.regions))
+        )
+        effect = any(region.effects for region in regions)
+        new = self._create(node, operands, attrs, regions, scope, effect)
+        results, values = layout.split(new.outputs)
+        for variable, value in zip(written, values, strict=True):
+            scope.values[node, variable] = value
+            scope.latest[variable] = value
+        return results
+
+    def _region(self, owner: Node, number: int, types, layout: Layout, written, read, reads):
+        """A body over this program's sizes, its parameters of the given types.
 
         Equal bodies are one object, so that equal operations are.
         """
-        mapped: dict[Tensor, Tensor] = {}
-        nodes: dict[Node, Node] = {}
-        for node in region.nodes():
-            if node.op.kind == STATE:
-                raise GraphError(
-                    f"{node.name}: a variable cannot be read or written inside a region; "
-                    "pass its value to it"
-                )
-            attrs = self._attrs(node)
-            if types is not None and node.outputs and node.outputs[0] in region.parameters:
-                shape = types[region.parameters.index(node.outputs[0])].shape
-                attrs = Attrs({**attrs, "shape": shape})
-            inputs = tuple(mapped[t] for t in node.inputs)
-            inner = [t.tensor_type for t in inputs] if node.op.name == "call" else None
-            bodies = tuple(self._region(body, inner) for body in node.regions)
-            serial = node.serial if node.op.serial else 0
-            with self.interner.for_origin((_origin(self.graph, node),)):
-                new = self.interner.create(node.op, inputs, attrs, bodies, serial=serial)
-                resolve = _RESOLVED.get(node.op.name)
-                plain = resolve(new) if resolve is not None else None
-            nodes[node] = new
-            mapped.update(zip(node.outputs, new.outputs if plain is None else [plain], strict=True))
-        parameters = tuple(mapped[t] for t in region.parameters)
-        results = tuple(mapped[t] for t in region.results)
-        effects = tuple(nodes[effect] for effect in region.effects)
-        key = (parameters, results, effects, region.name)
+        region = owner.regions[number]
+        interner = self.interner
+        with interner.for_origin((_origin(self.graph, owner),)):
+            parameters = [
+                find("parameter")(index=index, dtype=type_.dtype, shape=type_.shape)
+                for index, type_ in enumerate(types)
+            ]
+        own, first, second = layout.parameters(parameters, len(read))
+        values = dict(zip([*written, *read], [*first, *second], strict=True))
+        nodes = sorted(region.nodes(), key=lambda node: node.serial)
+        seen = last_writes(nodes, lambda node: [t.node for t in node.inputs] + list(node.controls))
+        scope = _Scope(values.__getitem__, seen)
+        for position, (old, new) in enumerate(zip(region.parameters, own, strict=True)):
+            scope.tensors[old] = values[reads[position]] if position in reads else new
+        for node in nodes:
+            if not node.outputs or node.outputs[0] not in scope.tensors:
+                self._add(node, scope)
+        results = [scope.tensors[t] for t in region.results]
+        if layout.hands_on(number):
+            after = [scope.latest.get(variable, values[variable]) for variable in written]
+            results = layout.results(results, after)
+        elif scope.latest:
+            raise GraphError(f"{owner.name}: {region.name} writes a variable, only bodies may")
+        key = (tuple(parameters), tuple(results), scope.all_effects(), region.name)
         return self.regions.setdefault(key, Region(*key))
+
+
+def _state(variable) -> Tensor:
+    return find("state")(variable=variable)

@@ -17,6 +17,8 @@ from itertools import count
 from typing import Any
 
 from ..errors import GraphError, GraphMismatchError, NotFoundError
+from ..sizes import Symbol
+from .body import Body, foreign_message
 from .build import building, infer
 from .node import Attrs, Node, Region, Tensor
 from .op import Op
@@ -94,6 +96,9 @@ class Graph:
         self._used_names: dict[str, int] = {}
         self._scope = ""
         self._controls: tuple[Node, ...] = ()
+        self.body: Body | None = None  # the innermost one that is being defined
+        self.body_of: dict[Node, Body] = {}  # of the nodes that are in one
+        self.size_owners: dict[Symbol, Node] = {}  # of sizes that a run finds out: their loops
         self._lock = threading.RLock()
 
     # -- definition ---------------------------------------------------------------------------
@@ -121,6 +126,15 @@ class Graph:
                     f"{op.name}: input {position} ({tensor.name}) belongs to another graph than "
                     f"the current one\n  at {location}"
                 )
+        body = self.body
+        if body is not None:
+            inputs = tuple(map(body.adopt, inputs))
+        else:
+            for tensor in inputs:
+                if tensor.node in self.body_of:
+                    raise GraphError(
+                        f"{op.name}: {foreign_message(self, tensor)}\n  at {location}"
+                    )
         rules = SizeRules()
         try:
             types = infer(op, inputs, attrs, regions, rules)
@@ -128,6 +142,8 @@ class Graph:
             raise type(error)(f"{error}\n  at {location}") from None
         with self._lock:
             needed = tuple(dict.fromkeys((*self._controls, *controls)))
+            if body is not None and needed:
+                needed = body.own_controls(needed)
             node = Node(op, inputs, attrs, types, regions, needed, next_serial(), self)
             reused = name is not None and name.endswith("/")  # a scope's own name
             full = name[:-1] if name and reused else self.unique_name(name or op.name)
@@ -137,6 +153,9 @@ class Graph:
             if rules.constraints:
                 self.constraints[node] = tuple(rules.constraints)
             self.nodes.append(node)
+            if body is not None:
+                self.body_of[node] = body
+                body.take(node)
             self.version += 1
         return node
 
@@ -199,6 +218,30 @@ class Graph:
             yield self._scope
         finally:
             self._scope = saved
+
+    @contextmanager
+    def inside(self, body: Body | None) -> Iterator[None]:
+        """Operations made inside belong to `body`, or to none; the control dependencies that are
+        open do not apply to them."""
+        saved = self.body, self._controls
+        self.body, self._controls = body, ()
+        try:
+            with self.as_default():
+                yield
+        finally:
+            self.body, self._controls = saved
+
+    def body_that_reads(self, variable: VariableHandle) -> Body | None:
+        """The body in which a variable is to be read: the innermost open one that has written it.
+        What no body has written is read before all of them, once."""
+        body = self.body
+        while body is not None and variable not in body.written:
+            body = body.parent
+        return body
+
+    @property
+    def open_controls(self) -> tuple[Node, ...]:
+        return self._controls
 
     @property
     def current_scope(self) -> str:

@@ -18,7 +18,7 @@ from ..ops.moments import moments_over, normalize_op
 from ..ops.padding import pad_op
 from ..ops.pooling import window_sum
 from ..ops.reduction import moments, reduce_mean, reduce_sum
-from ..ops.region import custom_gradient
+from ..ops.custom_gradient import custom_gradient
 from ..sizes import Dim, exact_quotient, product
 from .spatial import channels_first
 

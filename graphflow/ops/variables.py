@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class Variable:
         self._constraint = constraint
         wanted = None if dtype is None else as_dtype(dtype)
         graph = get_default_graph()
-        with graph.control_dependencies(None), graph.name_scope(name or "Variable") as scope:
+        with graph.inside(None), graph.name_scope(name or "Variable") as scope:
             self._scope = scope
             initial = _initial_tensor(initial_value, wanted)
             if not is_static(initial.dims):
@@ -164,8 +165,15 @@ class Variable:
     # -- reading ------------------------------------------------------------------------------
 
     def value(self) -> Tensor:
-        """A new read at this point, after the control dependencies that are open here."""
-        with self.graph.name_scope(self._scope):
+        """A new read at this point, after the control dependencies that are open here.
+
+        In the body of a loop or a branch, a variable that the body has not written is read once,
+        before it.
+        """
+        graph = self.graph
+        home = graph.body_that_reads(self.handle)
+        elsewhere = graph.inside(home) if home is not graph.body else nullcontext()
+        with elsewhere, graph.name_scope(self._scope):
             return state.variable_read(variable=self.handle, name="read")
 
     read_value = value

@@ -1,0 +1,390 @@
+"""Branches and loops: `cond`, `case`, `switch_case` and `while_loop`, as in TensorFlow 1.
+
+Functions are called once, while the graph is being defined, and what they define becomes a body.
+They may use any tensor and variable from outside. Checks, prints and writes of variables that they
+make run whenever the body does, in the order in which they were made, whether or not a result
+needs them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import nest
+from .dtypes import bool_, int32
+from .errors import TypeRuleError
+from .ir.body import Body
+from .ir.graph import get_default_graph
+from .ir.node import Attrs, Node, Region, Tensor
+from .ir.op import find
+from .ops.effects import Assert
+from .ops.control_flow import cond_op, scan_op, while_op
+from .ops.convert import convert, reject
+from .ops.creation import range as range_of
+from .ops.shapes import size_as_tensor
+from .ops.values import constant_value, symbolic_value
+from .sizes import Dim, is_nonnegative, maximum
+from .structures import Structure
+
+__all__ = ["case", "cond", "switch_case", "while_loop"]
+
+
+# -- branches ------------------------------------------------------------------------------------
+
+
+def _traced(body: Body, function: Callable[..., Any], arguments: Sequence = ()) -> Any:
+    with body.open():
+        return function(*arguments)
+
+
+def _operands(bodies: Sequence[Body]) -> list[Tensor]:
+    """What several bodies use from outside, each once."""
+    return list(dict.fromkeys(tensor for body in bodies for tensor in body.captured))
+
+
+def _closed(body: Body, own: Sequence[Tensor], operands: Sequence[Tensor], results) -> Region:
+    """The region of a body with parameters of its own, then one for each of `operands`."""
+    with body.open():
+        captured = [body.capture(tensor) for tensor in operands]
+    return body.region([*own, *captured], results)
+
+
+def cond(pred, true_fn=None, false_fn=None, strict=False, name=None, fn1=None, fn2=None):
+    """What `true_fn()` returns where `pred` is true, else what `false_fn()` returns.
+
+    pred: a bool scalar tensor
+    true_fn, false_fn: functions without arguments that return the same structure of tensors of
+        equal dtypes and shapes, or operations, or nothing
+    strict: a list or tuple of one tensor stays one
+
+    Only the branch that is taken runs; what the functions merely use from outside runs anyway.
+    Gives an operation where the functions return operations or None. Raises TypeError where
+    `pred` is a Python bool, ValueError where the structures differ, TypeRuleError where types do.
+    """
+    true_fn, false_fn = true_fn or fn1, false_fn or fn2
+    for function, what in ((true_fn, "true_fn"), (false_fn, "false_fn")):
+        if not callable(function):
+            reject("cond", f"{what} must be a function, not {function!r}", TypeError)
+    if isinstance(pred, bool):
+        reject("cond", "pred is a Python bool; use `if`, or a tensor", TypeError)
+    predicate = convert(pred, what="cond")
+    graph = get_default_graph()
+    with graph.name_scope(name or "cond"):
+        bodies, structures = [], []
+        for function, what in ((true_fn, "true_fn"), (false_fn, "false_fn")):
+            body = Body(graph, f"{what} of cond")
+            bodies.append(body)
+            structures.append(_branch(body, function))
+        then, otherwise = structures
+        then.require_same(otherwise, "cond", "true_fn and false_fn")
+        operands = _operands(bodies)
+        regions = tuple(
+            _closed(body, (), operands, structure.tensors)
+            for body, structure in zip(bodies, structures, strict=True)
+        )
+        controls = [node for body in bodies for node in body.controls]
+        with graph.control_dependencies(controls):
+            made = graph.create(
+                cond_op, (predicate, *operands), Attrs({}), regions, "cond", controls
+            )
+    result = then.rebuilt(made.outputs)
+    if not made.outputs:
+        return made
+    if not strict and isinstance(result, (list, tuple)) and len(result) == 1:
+        return result[0]
+    return result
+
+
+def _branch(body: Body, function) -> Structure:
+    with body.open():
+        returned = function()
+        nodes = [leaf for leaf in nest.flatten(returned) if isinstance(leaf, Node)]
+        with body.graph.control_dependencies(nodes):
+            return Structure.of(returned, "cond").adopted(body)
+
+
+def case(pred_fn_pairs, default=None, exclusive=False, strict=False, name="case"):
+    """What the function of the first true predicate returns, else `default()`.
+
+    pred_fn_pairs: a list of (bool scalar, function), or a dict of them
+    default: where None, a run in which no predicate is true fails
+    exclusive: a run in which more than one predicate is true fails
+    """
+    pairs = list(pred_fn_pairs.items() if hasattr(pred_fn_pairs, "items") else pred_fn_pairs)
+    if not pairs:
+        reject("case", "there is no pair of a predicate and a function", ValueError)
+    graph = get_default_graph()
+    with graph.name_scope(name or "case"):
+        predicates = [convert(p, what="case") for p, _ in pairs]
+        for predicate in predicates:
+            if predicate.dtype is not bool_ or predicate.rank != 0:
+                reject("case", f"a predicate is {predicate.tensor_type}, not a bool scalar")
+        counts = [find("cast")(p, dtype=int32) for p in predicates]
+        total = functools.reduce(find("add"), counts)
+        checks: list[Node] = []
+        if exclusive:
+            message = ["case: more than one predicate is true; how many:", total]
+            checks.append(Assert(find("less_equal")(total, convert(1)), message))
+        if default is None:
+            checks.append(Assert(find("greater")(total, convert(0)), ["case: none is true"]))
+        with graph.control_dependencies(checks):
+            rest = default if default is not None else pairs[-1][1]
+            functions = pairs if default is not None else pairs[:-1]
+            for (_, function), predicate in reversed(
+                list(zip(functions, predicates, strict=False))
+            ):
+                rest = functools.partial(cond, predicate, function, rest, strict=strict)
+            if not functions:
+                rest = functools.partial(cond, predicates[0], rest, rest, strict=strict)
+            return rest()
+
+
+def switch_case(branch_index, branch_fns, default=None, name="switch_case"):
+    """What `branch_fns[branch_index]()` returns; `default()`, or the last one, where there is none.
+
+    branch_index: an int32 scalar
+    branch_fns: a list of functions, of (int, function), or a dict of int to function
+    """
+    index = convert(branch_index, what="switch_case")
+    if not index.dtype.is_integer or index.rank != 0:
+        reject("switch_case", f"branch_index is {index.tensor_type}, not an integer scalar")
+    if hasattr(branch_fns, "items"):
+        pairs = sorted(branch_fns.items())
+    else:
+        items = list(branch_fns)
+        numbered = all(isinstance(item, tuple) for item in items)
+        pairs = sorted(items) if numbered else list(enumerate(items))
+    if not pairs:
+        reject("switch_case", "there is no branch", ValueError)
+    if len({key for key, _ in pairs}) != len(pairs):
+        reject("switch_case", "two branches have the same number", ValueError)
+    *pairs, last = pairs if default is None else [*pairs, (None, default)]
+    graph = get_default_graph()
+    with graph.name_scope(name or "switch_case"):
+        return _chosen(index, pairs, last[1])
+
+
+def _chosen(index: Tensor, pairs: Sequence, rest: Callable):
+    """The branch of a number among sorted ones, by halves: a run asks log2 of them questions."""
+    if not pairs:
+        return rest()
+    equal = find("equal")
+    if len(pairs) == 1:
+        number, function = pairs[0]
+        return cond(equal(index, convert(number, index.dtype)), function, rest, strict=True)
+    middle = len(pairs) // 2
+    below = find("less")(index, convert(pairs[middle][0], index.dtype))
+    return cond(
+        below,
+        lambda: _chosen(index, pairs[:middle], rest),
+        lambda: _chosen(index, pairs[middle:], rest),
+        strict=True,
+    )
+
+
+# -- loops ---------------------------------------------------------------------------------------
+
+
+def while_loop(
+    cond,
+    body,
+    loop_vars,
+    shape_invariants=None,
+    parallel_iterations=10,
+    back_prop=True,
+    swap_memory=False,
+    name=None,
+    maximum_iterations=None,
+    return_same_structure=False,
+):
+    """The loop variables when `cond(*loop_vars)` is false for the first time, after
+    `body(*loop_vars)` has given their next values as often as it was true.
+
+    loop_vars: a structure of tensors, TensorArrays and what can be converted to tensors; a list
+        or tuple of them are the arguments of `cond` and `body`
+    back_prop: False: no gradient flows through the loop
+    maximum_iterations: an integer, or a scalar tensor: the loop ends after so many
+    return_same_structure: a single loop variable comes back in a list, too
+
+    `parallel_iterations` and `swap_memory` are accepted and change nothing: what can run together
+    does, and memory is planned. Raises ValueError where `body` returns another structure, and
+    TypeRuleError where a variable does not keep its dtype and shape, `shape_invariants` aside.
+    """
+    for function, what in ((cond, "cond"), (body, "body")):
+        if not callable(function):
+            reject("while_loop", f"{what} must be a function, not {function!r}", TypeError)
+    many = isinstance(loop_vars, (list, tuple)) and not hasattr(loop_vars, "_fields")
+    variables = list(loop_vars) if many else [loop_vars]
+    if not variables:
+        reject("while_loop", "there are no loop variables", ValueError)
+    graph = get_default_graph()
+    with graph.name_scope(name or "while"):
+        start = Structure.of(variables, "while_loop")
+        loop = _Loop(start, cond, body, maximum_iterations)
+        finals = loop.finals()
+        if not back_prop:
+            finals = [find("stop_gradient")(t) if t.dtype.is_floating else t for t in finals]
+        result = loop.start.rebuilt(finals)
+    if many and type(loop_vars) is tuple:
+        result = tuple(result)
+    return result if many and (len(result) > 1 or return_same_structure) else result[0]
+
+
+class _Loop:
+    """A loop under definition."""
+
+    def __init__(self, start: Structure, condition: Callable, body: Callable, limit):
+        self.graph = get_default_graph()
+        self.limit = limit
+        scope = self.graph.current_scope[:-1]
+        self.condition, self.body = (
+            Body(self.graph, f"the {what} of {scope}") for what in ("condition", "body")
+        )
+        self.start = start
+        self.variables = list(start.tensors)  # with those that the loop adds
+        types = [tensor.tensor_type for tensor in self.variables]
+        self.own: list[list[Tensor]] = []
+        for each in (self.condition, self.body):
+            with each.open():
+                self.own.append([each.parameter(type_) for type_ in types])
+        with self.condition.open():
+            found = condition(*start.rebuilt(self.own[0]))
+            self.test = self.condition.adopt(convert(found, what="while_loop"))
+        if self.test.dtype is not bool_ or self.test.rank != 0:
+            reject(
+                "while_loop",
+                f"cond must return a bool scalar, it returned {self.test.tensor_type}",
+            )
+        with self.body.open():
+            self.next = self._next(body)
+
+    def _next(self, function: Callable) -> list[Tensor]:
+        """What the body returns: the next values of the variables, of their types."""
+        start = self.start
+        returned = function(*start.rebuilt(self.own[1]))
+        if isinstance(returned, (list, tuple)) and not hasattr(returned, "_fields"):
+            returned = list(returned)
+        else:
+            returned = [returned]
+        nodes = [leaf for leaf in nest.flatten(returned) if isinstance(leaf, Node)]
+        if nodes:
+            reject("while_loop", f"body returned the operation {nodes[0].name}", TypeError)
+        after = start.like(returned, "while_loop", "body")
+        after = after.adopted(self.body)
+        rows = zip(start.paths, start.tensors, after.tensors, strict=True)
+        for path, before, tensor in rows:
+            if not _keeps(before, tensor):
+                raise TypeRuleError(
+                    f"while_loop: loop variable {path} ({before.name}) is {before.tensor_type} "
+                    f"when the loop begins and {tensor.tensor_type} after its body; it must keep "
+                    f"its dtype and shape\n  the value is {tensor.name}, at "
+                    f"{self.graph.location(tensor.node)}"
+                )
+        return after.tensors
+
+    def finals(self) -> list[Tensor]:
+        """The loop as operations, and its variables after it."""
+        if self.limit is not None:
+            self._count_iterations()
+        counted = self._counted()
+        controls = [*self.condition.controls, *self.body.controls]
+        if counted is not None:
+            number, first, length = counted
+            return self._as_scan(number, first, length, controls)
+        operands = _operands([self.condition, self.body])
+        regions = (
+            _closed(self.condition, self.own[0], operands, [self.test]),
+            _closed(self.body, self.own[1], operands, self.next),
+        )
+        made = self.graph.create(
+            while_op,
+            (*self.variables, *operands),
+            Attrs({"variables": len(self.next), "trips": None}),
+            regions,
+            "while",
+            controls,
+        )
+        return list(made.outputs[: self.start.count])
+
+    def _count_iterations(self) -> None:
+        """Adds a variable that counts, and ends the loop when it is at the limit."""
+        limit = convert(self.limit, what="while_loop")
+        if not limit.dtype.is_integer or limit.rank != 0:
+            reject("while_loop", f"maximum_iterations is {limit.tensor_type}, not an integer")
+        zero = convert(0, limit.dtype)
+        self.variables.append(zero)
+        with self.condition.open():
+            self.own[0].append(self.condition.parameter(zero.tensor_type))
+            below = find("less")(self.own[0][-1], self.condition.adopt(limit))
+            known = constant_value(self.test)
+            always = known is not None and bool(known)
+            self.test = below if always else find("logical_and")(below, self.test)
+        with self.body.open():
+            self.own[1].append(self.body.parameter(zero.tensor_type))
+            self.next = [*self.next, find("add")(self.own[1][-1], convert(1, limit.dtype))]
+
+    def _counted(self) -> tuple[int, Tensor, Dim] | None:
+        """The variable that counts, its first value, and how many iterations there are: where that
+        is all that ends the loop, and known when a run binds its sizes."""
+        if any(node.op.serial for node in self.condition.nodes):
+            return None
+        test = self.test.node
+        if test.op.name not in ("less", "greater"):
+            return None
+        counter, bound = test.inputs if test.op.name == "less" else reversed(test.inputs)
+        if counter not in self.own[0]:
+            return None
+        number = self.own[0].index(counter)
+        step = self.next[number].node
+        if step.op.name != "add" or self.own[1][number] not in step.inputs:
+            return None
+        (other,) = [t for t in step.inputs if t is not self.own[1][number]] or [None]
+        if other is None or constant_value(other) is None or int(constant_value(other)) != 1:  # type: ignore[arg-type]
+            return None
+        outside = {p: t for t, p in self.condition.captured.items()}
+        first = self.variables[number]
+        limits = [symbolic_value(first), symbolic_value(outside.get(bound, bound))]
+        if any(value is None for value in limits):
+            return None
+        begin, end = (value.item() for value in limits)  # type: ignore[union-attr]
+        length = end - begin
+        if isinstance(length, int):
+            return number, first, max(length, 0)
+        return number, first, length if is_nonnegative(length) else maximum(length, 0)
+
+    def _as_scan(self, number: int, first: Tensor, length: Dim, controls) -> list[Tensor]:
+        def others(values: Sequence) -> list:
+            return [value for k, value in enumerate(values) if k != number]
+
+        end = find("add")(first, size_as_tensor(length, first.dtype))
+        counts = range_of(first, end, dtype=first.dtype)
+        if counts.dims != (length,):
+            counts = find("reshape")(counts, shape=(length,))
+        operands = [t for t in _operands([self.body])]
+        own = [*others(self.own[1]), self.own[1][number]]
+        region = _closed(self.body, own, operands, others(self.next))
+        attrs = {
+            "carries": len(self.next) - 1,
+            "sequences": 1,
+            "length": length,
+            "reverse": False,
+            "bounded": False,
+        }
+        inputs = (*others(self.variables), counts, *operands)
+        made = self.graph.create(scan_op, inputs, Attrs(attrs), (region,), "while", controls)
+        finals = list(made.outputs)
+        finals.insert(number, end)
+        return finals[: self.start.count]
+
+
+def _keeps(before: Tensor, after: Tensor) -> bool:
+    """Whether a value may take the place of another one: equal, or sizes that a run compares."""
+    if before.dtype is not after.dtype or before.rank != after.rank or before.dims is None:
+        return False
+    for a, b in zip(before.dims, after.dims, strict=True):
+        difference = a - b
+        if isinstance(difference, int) and difference != 0:
+            return False
+    return True

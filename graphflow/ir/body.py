@@ -1,0 +1,127 @@
+"""Bodies under definition: what a function of tensors defines becomes a region of its own.
+
+While a body is open in a graph, every operation made belongs to it. A tensor from outside that one
+of them reads is *captured*: inside, a parameter takes its place, and the operation that gets the
+region gets the tensor as an operand. Constants are used as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ..errors import GraphError
+from .node import Node, Region, Tensor
+from .op import EFFECT, STATE, find
+from .types import TensorType
+
+if TYPE_CHECKING:
+    from .graph import Graph
+
+# What stands, in a body, for a tensor of another body that is not around it; None: nothing does.
+Foreign = Callable[[Tensor], "Tensor | None"]
+
+
+class Body:
+    """A body of `name` (for messages) while it is being defined in `graph`.
+
+    captured: tensors from outside, with the parameters that stand for them, in order of first use
+    controls: operations outside that something inside is to run after
+    """
+
+    def __init__(self, graph: Graph, name: str, foreign: Foreign | None = None):
+        self.graph = graph
+        self.name = name
+        self.parent = graph.body
+        self.foreign = foreign
+        self.captured: dict[Tensor, Tensor] = {}
+        self.controls: dict[Node, None] = dict.fromkeys(graph.open_controls)
+        self.written: set = set()  # variables
+        self.nodes: list[Node] = []
+        self._count = 0
+
+    @contextmanager
+    def open(self) -> Iterator[Body]:
+        """Makes operations inside the body."""
+        with self.graph.inside(self):
+            yield self
+
+    def parameter(self, type_: TensorType) -> Tensor:
+        """A new parameter; the body has to be open."""
+        self._count += 1
+        return find("parameter")(index=self._count - 1, dtype=type_.dtype, shape=type_.shape)
+
+    def take(self, node: Node) -> None:
+        """Remembers a node made in this body."""
+        self.nodes.append(node)
+        if node.op.kind == STATE and node.op.serial:
+            body: Body | None = self
+            while body is not None:
+                body.written.add(node.attrs["variable"])
+                body = body.parent
+
+    def adopt(self, tensor: Tensor) -> Tensor:
+        """The tensor as operations of this body may read it."""
+        if tensor.node.op.name == "constant":
+            return tensor
+        home = self.graph.body_of.get(tensor.node)
+        if home is self:
+            return tensor
+        found = self.captured.get(tensor)
+        if found is not None:
+            return found
+        around = home is None or home in self._around()
+        if not around:
+            found = self.foreign(tensor) if self.foreign is not None else None
+            if found is not None:
+                return found
+            raise GraphError(foreign_message(self.graph, tensor))
+        found = self.captured[tensor] = self.parameter(tensor.tensor_type)
+        return found
+
+    def capture(self, tensor: Tensor) -> Tensor:
+        """A parameter for a tensor of another body, which whoever makes the region provides."""
+        found = self.captured.get(tensor)
+        if found is None:
+            found = self.captured[tensor] = self.parameter(tensor.tensor_type)
+        return found
+
+    def _around(self) -> Iterator[Body]:
+        body = self.parent
+        while body is not None:
+            yield body
+            body = body.parent
+
+    def own_controls(self, controls: Sequence[Node]) -> tuple[Node, ...]:
+        """The controls that are in this body; those outside become the whole region's."""
+        own = []
+        for node in controls:
+            if self.graph.body_of.get(node) is self:
+                own.append(node)
+            else:
+                self.controls[node] = None
+        return tuple(own)
+
+    def region(self, parameters: Sequence[Tensor], results: Sequence[Tensor]) -> Region:
+        """The region from these parameters, then those of what was captured, to the results. What
+        has an effect in it runs, whether or not a result needs it."""
+        effects = tuple(node for node in self.nodes if has_effect(node))
+        captured = [p for p in self.captured.values() if p not in parameters]
+        return Region((*parameters, *captured), results, effects, name=self.name)
+
+
+def has_effect(node: Node) -> bool:
+    """Whether a node runs for what it does: checks, prints, calls, writes of variables, and what
+    has such a node in its body."""
+    if node.op.kind == EFFECT or (node.op.kind == STATE and node.op.serial):
+        return node.op.name != "no_op"
+    return any(region.effects for region in node.regions)
+
+
+def foreign_message(graph: Graph, tensor: Tensor) -> str:
+    body = graph.body_of[tensor.node]
+    return (
+        f"{tensor.name} was defined inside {body.name}, at {graph.locations[tensor.node]}; outside "
+        "of it only what it returns can be used"
+    )

@@ -1,0 +1,218 @@
+"""Operations that run bodies: `cond`, `while`, `repeat` and `scan`.
+
+    cond    one of two bodies, on the same operands
+    while   a body, for as long as a condition holds
+    repeat  the same, where the body itself says whether to go on (what `while` becomes)
+    scan    a body for each row of some tensors
+
+What a body uses from outside is passed to it as an operand: `captured`. The loops also stack what
+their bodies give in each iteration: the values that their gradients go back over. A stack of a loop
+whose number of iterations only the run finds out has a size of its own, `trips`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..dtypes import bool_
+from ..errors import TypeRuleError
+from ..ir.node import Attrs, Region
+from ..ir.op import REGION, Op, define
+from ..ir.types import SizeRules, TensorType
+from ..sizes import Dim
+from .region import accepts, equal_types
+
+__all__: list[str] = []
+
+_FLAG = TensorType(bool_, ())
+
+
+def body_types(op: Op, types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    """The types of the parameters of an operation's bodies, given those of its inputs."""
+    if op is cond_op or op is repeat_op:
+        return list(types[1:])
+    if op is scan_op:
+        _, carried, inputs, captured = split_scan(types, attrs)
+        rows = [TensorType(t.dtype, (t.shape or ())[1:]) for t in inputs]
+        return [*carried, *rows, *captured]
+    return list(types)
+
+
+def _one_flag(types: Sequence[TensorType], what: str) -> None:
+    if list(types) != [_FLAG]:
+        raise TypeRuleError(f"{what} must give one bool scalar, not {', '.join(map(str, types))}")
+
+
+def _results(region: Region) -> list[TensorType]:
+    return [result.tensor_type for result in region.results]
+
+
+def _next_values(
+    before: Sequence[TensorType], after: Sequence[TensorType], sizes: SizeRules, what: str
+) -> list[TensorType]:
+    """The types of values that iterations hand on, which stay what they are."""
+    if len(after) < len(before):
+        raise TypeRuleError(f"the body gives {len(after)} values, {len(before)} {what}s go in")
+    return [
+        equal_types(a, b, sizes, f"{what} {number}")
+        for number, (a, b) in enumerate(zip(before, after, strict=False))
+    ]
+
+
+def _stacks(rows: Sequence[TensorType], length: Dim) -> list[TensorType]:
+    return [TensorType(row.dtype, (length, *(row.shape or ()))) for row in rows]
+
+
+def _stacked(rows: list[list[np.ndarray]], types: Sequence[TensorType]) -> list[np.ndarray]:
+    """For each stack its rows in one array; of known row shape even where there are none."""
+    arrays = []
+    for number, type_ in enumerate(types):
+        shape = (len(rows), *(type_.shape or ())[1:])
+        array = np.zeros(shape, type_.dtype.numpy)
+        for position, row in enumerate(rows):
+            array[position] = row[number]
+        arrays.append(array)
+    return arrays
+
+
+# -- cond ----------------------------------------------------------------------------------------
+
+
+def _infer_cond(types, attrs, sizes, regions):
+    """predicate: a bool scalar; then the operands of both branches, which give equal types."""
+    predicate, *operands = types
+    if predicate != _FLAG:
+        raise TypeRuleError(f"the predicate must be a bool scalar, not {predicate}")
+    then, otherwise = regions
+    accepts(then, operands, sizes, "the branch for true")
+    accepts(otherwise, operands, sizes, "the branch for false")
+    if len(then.results) != len(otherwise.results):
+        raise TypeRuleError(
+            f"the branches give {len(then.results)} and {len(otherwise.results)} tensors"
+        )
+    return [
+        equal_types(a, b, sizes, f"result {number} of the branches")
+        for number, (a, b) in enumerate(zip(_results(then), _results(otherwise), strict=True))
+    ]
+
+
+def _reference_cond(arrays, attrs, node, bodies):
+    predicate, *operands = arrays
+    return bodies[0 if predicate else 1](*operands)
+
+
+cond_op = define(Op(name="cond", kind=REGION, infer=_infer_cond, reference=_reference_cond))
+
+
+# -- while ---------------------------------------------------------------------------------------
+
+
+def _infer_while(types, attrs, sizes, regions):
+    """`variables` loop variables, then what is captured. Both bodies read all of them; the
+    condition gives a bool scalar, the body the next values of the variables, then rows to stack:
+    one an iteration, `trips` in all."""
+    condition, body = regions
+    variables = types[: attrs["variables"]]
+    accepts(condition, types, sizes, "the condition")
+    accepts(body, types, sizes, "the body")
+    _one_flag(_results(condition), "the condition")
+    results = _results(body)
+    found = _next_values(variables, results, sizes, "loop variable")
+    return [*found, *_stacks(results[len(found) :], attrs["trips"])]
+
+
+def _reference_while(arrays, attrs, node, bodies):
+    condition, body = bodies
+    count = attrs["variables"]
+    values, captured = list(arrays[:count]), arrays[count:]
+    rows = []
+    while condition(*values, *captured)[0]:
+        results = body(*values, *captured)
+        values = list(results[:count])
+        rows.append(results[count:])
+    return [*values, *_stacked(rows, node.types[count:])]
+
+
+while_op = define(Op(name="while", kind=REGION, infer=_infer_while, reference=_reference_while))
+
+
+# -- repeat --------------------------------------------------------------------------------------
+
+
+def _infer_repeat(types, attrs, sizes, regions):
+    """Whether to begin: a bool scalar; `variables` loop variables; what is captured. The body
+    gives whether to go on, the next values of the variables, then rows to stack."""
+    (body,) = regions
+    begin, *rest = types
+    _one_flag([begin], "what says whether to begin")
+    accepts(body, rest, sizes, "the body")
+    go_on, *results = _results(body)
+    _one_flag([go_on], "the first result of the body")
+    found = _next_values(rest[: attrs["variables"]], results, sizes, "loop variable")
+    return [*found, *_stacks(results[len(found) :], attrs["trips"])]
+
+
+def _reference_repeat(arrays, attrs, node, bodies):
+    count = attrs["variables"]
+    go_on, values, captured = arrays[0], list(arrays[1 : 1 + count]), arrays[1 + count :]
+    rows = []
+    while go_on:
+        go_on, *results = bodies[0](*values, *captured)
+        values = list(results[:count])
+        rows.append(results[count:])
+    return [*values, *_stacked(rows, node.types[count:])]
+
+
+repeat_op = define(Op(name="repeat", kind=REGION, infer=_infer_repeat, reference=_reference_repeat))
+
+
+# -- scan ----------------------------------------------------------------------------------------
+
+
+def split_scan(values: Sequence, attrs) -> tuple[Sequence, Sequence, Sequence, Sequence]:
+    """The inputs of a scan, or what belongs to them: the bound (none or one), carried values,
+    sequences, captured ones."""
+    bounds = 1 if attrs["bounded"] else 0
+    carried = bounds + attrs["carries"]
+    rows = carried + attrs["sequences"]
+    return values[:bounds], values[bounds:carried], values[carried:rows], values[rows:]
+
+
+def _infer_scan(types, attrs, sizes, regions):
+    """With `bounded` first the number of rows to go through, an integer scalar; `carries` carried
+    values, `sequences` tensors [length, ...], captured ones. The body maps (carried, rows,
+    captured) to (carried, rows of results), from the first row on or, with `reverse`, from the
+    last one back. Rows that are not gone through are zeros in the results."""
+    (body,) = regions
+    bounds, carried, inputs, _ = split_scan(types, attrs)
+    length = attrs["length"]
+    for bound in bounds:
+        if not bound.dtype.is_integer or bound.shape != ():
+            raise TypeRuleError(f"the number of rows must be an integer scalar, not {bound}")
+    for number, type_ in enumerate(inputs):
+        if not type_.shape:
+            raise TypeRuleError(f"sequence {number} is a scalar")
+        message = f"sequence {number} has length {type_.shape[0]}, the scan {length}"
+        sizes.equal(length, type_.shape[0], message)
+    accepts(body, body_types(scan_op, types, attrs), sizes, "the body")
+    results = _results(body)
+    found = _next_values(carried, results, sizes, "carried value")
+    return [*found, *_stacks(results[len(found) :], length)]
+
+
+def _reference_scan(arrays, attrs, node, bodies):
+    bounds, carried, inputs, captured = split_scan(arrays, attrs)
+    length, carries = attrs["length"], attrs["carries"]
+    rows = max(0, min(length, int(bounds[0]))) if bounds else length
+    stacked = [np.zeros(t.shape, t.dtype.numpy) for t in node.types[carries:]]
+    for step in range(rows - 1, -1, -1) if attrs["reverse"] else range(rows):
+        results = bodies[0](*carried, *(x[step] for x in inputs), *captured)
+        carried = list(results[:carries])
+        for whole, part in zip(stacked, results[carries:], strict=True):
+            whole[step] = part
+    return [*carried, *stacked]
+
+
+scan_op = define(Op(name="scan", kind=REGION, infer=_infer_scan, reference=_reference_scan))
