@@ -24,17 +24,27 @@ from . import runtime
 from .cache import CacheStats, DiskCache, Key
 from .errors import InternalError
 from .ir.graph import Graph
-from .ir.node import Node, Tensor
+from .ir.node import Node, Tensor, all_nodes
 from .ir.program import Origin, Program
 from .ir.types import TensorType
 from .ir.verify import verify as verify_program
 from .knobs import Knobs
 from .passes.functionalize import cut
 from .passes.pipeline import PassOptions, run_graph_passes
-from .plan import ARENA, CONSTANT, FEED, KEPT, OUTPUT, STATE_IN, STATE_OUT, Output, Plan
+from .plan import ARENA, CONSTANT, FEED, KEPT, LATE, OUTPUT, ROW, STATE_IN, STATE_OUT, Output, Plan
 from .report import Report, describe, flops_of, with_sizes
 from .runtime import Description
-from .sizes import Dim, Size, Symbol, as_symbol, evaluate, symbols_of
+from .sizes import (
+    Dim,
+    Size,
+    Symbol,
+    as_symbol,
+    evaluate,
+    is_trip_symbol,
+    multiply,
+    product,
+    symbols_of,
+)
 from .version import __version__
 
 _dumps = itertools.count()
@@ -288,11 +298,13 @@ class _Parts:
         variables: dict[Any, None] = {}
         functions: dict[Any, None] = {}
         origins: dict[Origin, None] = {}
-        for node in program.nodes():
+        trips: list[Symbol] = []
+        for node in all_nodes(program.nodes()):
             if node.op.name == "state":
                 variables[node.attrs["variable"]] = None
             elif "function" in node.attrs:
                 functions[node.attrs["function"]] = None
+            trips += symbols_of(node.attrs.get("trips"))
             for origin in program.origin(node):
                 origins[origin] = None
         for variable in program.updates:
@@ -300,6 +312,7 @@ class _Parts:
         symbols = dict.fromkeys(
             s for type_ in program.bound_types() for s in symbols_of(type_.shape)
         )
+        symbols.update(dict.fromkeys(trips))
         return _Parts(tuple(variables), tuple(functions), tuple(origins), tuple(symbols))
 
 
@@ -339,7 +352,8 @@ def describe_plan(plan: Plan, parts: _Parts, code: bytes, program: Program) -> D
         }.get(row.place, state_index.get((row.place, row.buffer), -1))
         source = "buffer" if row.place == OUTPUT else row.place
         pointer = row.buffer if row.place == OUTPUT else -1
-        return runtime.Output(row.dtype.name, sizes(row.shape), pointer, source, index)
+        late = source == "buffer" and any(map(is_trip_symbol, symbols_of(row.shape)))
+        return runtime.Output(row.dtype.name, sizes(row.shape), pointer, source, index, late)
 
     bound: set[Symbol] = set()
     feeds = []
@@ -365,7 +379,8 @@ def describe_plan(plan: Plan, parts: _Parts, code: bytes, program: Program) -> D
         code,
         symbol_count=len(parts.symbols),
         value_count=len(slots),
-        moments=sum(launch.moments for launch in plan.launches),
+        late_count=sum(map(is_trip_symbol, parts.symbols)),
+        moments=plan.moments,
         feeds=feeds,
         constants=[runtime.Constant(buffer, value.array) for buffer, value in plan.constants],
         states=[
@@ -385,6 +400,12 @@ def describe_plan(plan: Plan, parts: _Parts, code: bytes, program: Program) -> D
             for b in plan.buffers
             if b.place == ARENA
         ],
+        late=[runtime.Late(b.id, size(b.bytes)) for b in plan.buffers if b.place == LATE],
+        stacks=[
+            runtime.Stack(b.id, size(multiply(product(b.shape[1:]), b.dtype.bytes)))
+            for b in plan.stacks()
+        ],
+        rows=[b.id for b in plan.buffers if b.place == ROW],
         kept=[runtime.Kept(b.id, b.bytes) for b in plan.buffers if b.place == KEPT],  # type: ignore[arg-type]
         prepares_from=_prepares_from(plan),
         checks=[
@@ -398,7 +419,7 @@ def describe_plan(plan: Plan, parts: _Parts, code: bytes, program: Program) -> D
         ],
         evidence=[tuple(map(operand, site.buffers)) for site in plan.sites],
         outside_bytes=size(plan.outside_bytes),
-        small=not parallel and not plan.calls and _is_brief(plan),
+        small=not parallel and not plan.calls and not plan.has_loops and _is_brief(plan),
         notes={"sites": sites},
     )
 

@@ -14,15 +14,19 @@ from .loop.nodes import Kernel
 from .sizes import Dim, Shape, Size
 
 # Where a buffer lives:
-FEED, CONSTANT, STATE_IN, STATE_OUT, OUTPUT, KEPT, ARENA = (
-    "feed", "constant", "state_in", "state_out", "output", "kept", "arena")  # fmt: skip
+FEED, CONSTANT, STATE_IN, STATE_OUT, OUTPUT, KEPT, ROW, STACK, LATE, ARENA = (
+    "feed", "constant", "state_in", "state_out", "output", "kept", "row", "stack", "late",
+    "arena")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class PlanBuffer:
     """One buffer of a step. `id` indexes `frame->pointers`.
 
-    place: feed | constant | state_in | state_out | output | kept (from run to run) | arena
+    place: feed | constant | state_in | state_out | output | kept (from run to run) | arena |
+        row (of another buffer: the one that an iteration of a loop is at) |
+        stack (of rows, grows with the iterations of a loop) |
+        late (its bytes are known only when a loop of the run has ended)
     index: which feed, constant, state or output it is (0 for others)
     bytes: its size, a number or a Size
     first, last: moments (inclusive) between which an arena buffer must keep its contents; the
@@ -53,6 +57,59 @@ class Launch:
     call: int = -1
     note: str = ""  # why it is a launch of its own
     moments: int = 1  # how many it takes: buffers alive at different ones may share memory
+
+
+@dataclass(frozen=True)
+class Row:
+    """A buffer that is, in each iteration of a loop, a row of another one."""
+
+    id: int
+    of: int
+    bytes: Dim
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Begins what is repeated, up to the End that belongs to it.
+
+    predicate: a bool, looked at before each iteration; or -1, and there are `count` of them
+    bound: an integer scalar: no more iterations than that; or -1
+    reverse: the last row comes first
+    rows: buffers that move along with the iterations
+    swaps: pairs of buffers that change places after each iteration
+    trips: a size that becomes known afterwards: the number of iterations
+    """
+
+    predicate: int = -1
+    count: Dim = 0
+    bound: int = -1
+    reverse: bool = False
+    rows: tuple[Row, ...] = ()
+    swaps: tuple[tuple[int, int], ...] = ()
+    trips: Size | None = None
+    node: Any = None
+
+
+@dataclass(frozen=True)
+class Choose:
+    """Begins what runs only where a bool is true, up to its Otherwise, and what runs where it is
+    not, up to its End."""
+
+    predicate: int
+    node: Any = None
+
+
+@dataclass(frozen=True)
+class Otherwise:
+    pass
+
+
+@dataclass(frozen=True)
+class End:
+    pass
+
+
+Mark = Repeat | Choose | Otherwise | End
 
 
 @dataclass(frozen=True)
@@ -102,6 +159,8 @@ class Output:
 class Plan:
     launches: tuple[Launch, ...]
     buffers: tuple[PlanBuffer, ...]
+    # Numbers of launches, in order, with the marks of loops and branches among them.
+    steps: tuple[int | Mark, ...] = ()
     feeds: tuple[int, ...] = ()
     constants: tuple[tuple[int, Any], ...] = ()  # (buffer id, FrozenArray)
     states: tuple[State, ...] = ()
@@ -130,6 +189,19 @@ class Plan:
             return None
         return self.arena_bytes + outside
 
+    def stacks(self) -> tuple[PlanBuffer, ...]:
+        """The buffers that grow, in the order in which the step numbers them."""
+        return tuple(buffer for buffer in self.buffers if buffer.place == STACK)
+
+    @property
+    def has_loops(self) -> bool:
+        return any(isinstance(step, Repeat) for step in self.steps)
+
+    @property
+    def moments(self) -> int:
+        """One more than the last moment of any buffer."""
+        return 1 + max((b.last for b in self.buffers), default=-1)
+
     def values(self) -> tuple[Size, ...]:
         """Every symbolic size the runtime or the step reads: the slots of `gf_sizes`, in order."""
         slots: dict[Size, None] = {}
@@ -138,6 +210,9 @@ class Plan:
         shapes += [state.shape for state in self.states]
         shapes += self.checks
         shapes.append((self.outside_bytes,))
+        for step in self.steps:
+            if isinstance(step, Repeat):
+                shapes.append((step.count, *(row.bytes for row in step.rows)))
         shapes += [launch.kernel.sizes() for launch in self.launches if launch.kernel is not None]
         for shape in shapes:
             for dim in shape:

@@ -133,6 +133,7 @@ class Output:
     pointer: int = -1
     source: str = "buffer"
     index: int = -1
+    late: bool = False  # its shape is known only when the step has bound a symbol
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,22 @@ class Kept:
 
     pointer: int
     bytes: int
+
+
+@dataclass(frozen=True)
+class Late:
+    """A block whose bytes are known only when the step has bound a symbol itself."""
+
+    pointer: int
+    bytes: Size
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Rows of so many bytes each, which the step adds one by one."""
+
+    pointer: int
+    row_bytes: Size
 
 
 @dataclass(frozen=True)
@@ -197,7 +214,7 @@ class HostCall:
 
 
 _MAGIC = b"GFEX"
-_FORMAT = 2
+_FORMAT = 3
 _HEADER = struct.Struct("<4sIIIQQ")  # magic, format, ABI, CRC of the rest, bytes of JSON and object
 _ALIGNMENT = 64
 
@@ -213,6 +230,7 @@ class Description:
 
     object: bytes
     symbol_count: int = 0
+    late_count: int = 0  # of symbols, the last ones: which the step binds itself
     value_count: int = 0
     moments: int = 0
     feeds: Sequence[Feed] = ()
@@ -221,6 +239,9 @@ class Description:
     states: Sequence[State] = ()
     outputs: Sequence[Output] = ()
     buffers: Sequence[Buffer] = ()
+    late: Sequence[Late] = ()
+    stacks: Sequence[Stack] = ()
+    rows: Sequence[int] = ()  # pointers that only the step itself sets
     kept: Sequence[Kept] = ()
     prepares_from: Sequence[int] = ()
     checks: Sequence[Check] = ()
@@ -238,6 +259,7 @@ class Description:
         return _native.Executable(
             self.object,
             symbol_count=self.symbol_count,
+            late_count=self.late_count,
             value_count=self.value_count,
             launch_count=self.moments,
             feeds=[(f.pointer, _numpy(f.dtype), f.dims, f.binds) for f in self.feeds],
@@ -248,12 +270,18 @@ class Description:
                 for s in self.states
             ],
             outputs=[
-                (o.pointer, OUTPUT_SOURCES.index(o.source), o.index, _numpy(o.dtype), o.dims)
+                (
+                    o.pointer, OUTPUT_SOURCES.index(o.source), o.index, _numpy(o.dtype), o.dims,
+                    o.late,
+                )  # fmt: skip
                 for o in self.outputs
             ],
             buffers=[
                 (b.pointer, b.bytes, b.first, b.last, b.alias_of, b.offset) for b in self.buffers
             ],
+            late=[(b.pointer, b.bytes) for b in self.late],
+            stacks=[(b.pointer, b.row_bytes) for b in self.stacks],
+            rows=list(self.rows),
             kept=[(k.pointer, k.bytes) for k in self.kept],
             prepares_from=list(self.prepares_from),
             checks=[(c.a, c.b, c.message) for c in self.checks],
@@ -268,6 +296,7 @@ class Description:
         """The stored form, for a cache on disk. Functions of host calls are left out."""
         record = {
             "symbol_count": self.symbol_count,
+            "late_count": self.late_count,
             "value_count": self.value_count,
             "moments": self.moments,
             "feeds": [asdict(feed) for feed in self.feeds],
@@ -283,6 +312,9 @@ class Description:
             "states": [asdict(state) for state in self.states],
             "outputs": [asdict(output) for output in self.outputs],
             "buffers": [asdict(buffer) for buffer in self.buffers],
+            "late": [asdict(late) for late in self.late],
+            "stacks": [asdict(stack) for stack in self.stacks],
+            "rows": list(self.rows),
             "kept": [asdict(kept) for kept in self.kept],
             "prepares_from": list(self.prepares_from),
             "checks": [asdict(check) for check in self.checks],
@@ -338,6 +370,7 @@ class Description:
         return cls(
             object=code,
             symbol_count=record["symbol_count"],
+            late_count=record["late_count"],
             value_count=record["value_count"],
             moments=record["moments"],
             feeds=_read(Feed, record["feeds"]),
@@ -346,6 +379,9 @@ class Description:
             states=_read(State, record["states"]),
             outputs=_read(Output, record["outputs"]),
             buffers=_read(Buffer, record["buffers"]),
+            late=_read(Late, record["late"]),
+            stacks=_read(Stack, record["stacks"]),
+            rows=tuple(record["rows"]),
             kept=_read(Kept, record["kept"]),
             prepares_from=tuple(record["prepares_from"]),
             checks=_read(Check, record["checks"]),

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..ir.node import Node
+from ..ir.build import current_builder
+from ..ir.node import Node, Region, Tensor
+from ..ir.program import Program
+from ..ops.control_flow import split_scan
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What is known of a body's program from outside.
+
+    carried: parameters that iterations hand on, and what `updates` of the program calls them
+    lasting: parameters that are the same in all iterations
+    """
+
+    carried: Mapping[Tensor, Any]
+    lasting: Collection[Tensor]
 
 
 @dataclass(frozen=True)
@@ -66,3 +81,76 @@ class Layout:
         return [*outputs[: self.result_place], *outputs[end:]], list(
             outputs[self.result_place : end]
         )
+
+
+def in_memory(node: Node) -> Sequence[Tensor]:
+    """The inputs of an operation with bodies that these find in memory. Values that a loop begins
+    with are computed into the loop's own."""
+    attrs = node.attrs
+    if node.op.name == "repeat":
+        return (node.inputs[0], *node.inputs[1 + attrs["variables"] :])
+    if node.op.name == "scan":
+        bounds, _, rows, captured = split_scan(node.inputs, attrs)
+        return (*bounds, *rows, *captured)
+    return node.inputs
+
+
+def inline(region: Region, operands: Sequence[Tensor], effects: list[Node]) -> list[Tensor]:
+    """The results of a body for these operands, as operations of the current builder; what the
+    body does is added to `effects`."""
+    mapped: dict[Tensor, Tensor] = dict(zip(region.parameters, operands, strict=True))
+    nodes: dict[Node, Node] = {}
+    builder: Any = current_builder()
+    for node in region.nodes():
+        if node.op.name == "parameter":
+            continue
+        copy = builder.create(
+            node.op,
+            tuple(mapped[tensor] for tensor in node.inputs),
+            node.attrs,
+            node.regions,
+            None,
+            serial=node.serial,
+            controls=tuple(nodes[control] for control in node.controls if control in nodes),
+        )
+        nodes[node] = copy
+        mapped.update(zip(node.outputs, copy.outputs, strict=True))
+    effects += [nodes[effect] for effect in region.effects]
+    return [mapped[result] for result in region.results]
+
+
+def each_body(program: Program, rewrite: Callable[[Program], Program]) -> Program:
+    """`program` with every body in it rewritten, as a program of its own."""
+
+    def rule(node: Node) -> Node | None:
+        regions = tuple(_rewritten(region, program, rewrite) for region in node.regions)
+        return with_regions(program, node, regions)
+
+    return program.rewrite(rule)
+
+
+def with_regions(program: Program, node: Node, regions: Sequence[Region]) -> Node | None:
+    """A node with other bodies of the same types; None where they are the same."""
+    if all(new is old for new, old in zip(regions, node.regions, strict=True)):
+        return None
+    return program.interner.create(
+        node.op,
+        node.inputs,
+        node.attrs,
+        tuple(regions),
+        serial=node.serial,
+        controls=node.controls,
+    )
+
+
+def _rewritten(region: Region, around: Program, rewrite: Callable[[Program], Program]) -> Region:
+    before = body_program(region, around)
+    after = rewrite(before)
+    if after is before:
+        return region
+    return Region(region.parameters, after.fetches, after.effects, region.name)
+
+
+def body_program(region: Region, around: Program) -> Program:
+    """A body as a program that is fed its parameters."""
+    return Program(region.parameters, region.results, {}, region.effects, around.interner)

@@ -13,9 +13,12 @@ from ..sizes import Dim, exact_quotient
 if TYPE_CHECKING:
     from .settled import Settled
 
-POINTWISE, ROWS, COLUMNS, FULL, REDUCTION, CONTRACTION, CONCAT, NEST_KIND, EFFECT_KIND, COPY = (
+(
+    POINTWISE, ROWS, COLUMNS, FULL, REDUCTION, CONTRACTION, CONCAT, NEST_KIND, EFFECT_KIND, COPY,
+    BODIES,
+) = (
     "pointwise", "rows", "columns", "full", "reduce", "contract", "concat", "nest", "effect",
-    "copy",
+    "copy", "bodies",
 )  # fmt: skip
 TOGETHER = "side by side"  # stands for clusters that run at one moment
 PREPARATION = "prepare"  # of what a later cluster needs of settled values; it has no members

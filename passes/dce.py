@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..ir.node import all_nodes
 from ..ir.program import Interner, Program
 
 
@@ -23,7 +24,7 @@ def dce(program: Program) -> Program:
     }
     if len(updates) != len(program.updates):
         program = replace(program, updates=updates)
-    live = {*program.nodes(), *(feed.node for feed in program.feeds)}
+    live = {*all_nodes(program.nodes()), *(feed.node for feed in program.feeds)}
     if len(live) == len(program.interner.origins):
         return program
     return replace(program, interner=Interner.of(program.interner, live))

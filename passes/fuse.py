@@ -28,7 +28,7 @@ their consumers), `fuse_pointwise`, `fuse_rows`, `fuse_columns`, `fuse_full`, `f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ..errors import InternalError
 from ..ir.node import Node, Tensor
@@ -38,6 +38,7 @@ from ..ir.program import Program
 from ..sizes import Dim, exact_quotient
 from .cluster import (
     COLUMNS,
+    BODIES,
     CONCAT,
     CONTRACTION,
     EFFECT_KIND,
@@ -80,8 +81,8 @@ def _known_there(cluster: Cluster, have: str, how: str, level: str) -> bool:
 
 
 class _Fuser(Inliner):
-    def __init__(self, program: Program, disable: frozenset[str]):
-        super().__init__(program, disable)
+    def __init__(self, program: Program, disable: frozenset[str], lasting: Collection[Tensor]):
+        super().__init__(program, disable, lasting)
         self.clusters: list[Cluster] = []
         self.above: list[int] = []  # for each cluster the bits of the clusters it needs
         self.alive: list[bool] = []
@@ -144,7 +145,7 @@ class _Fuser(Inliner):
     def _place_alone(self, node: Node) -> None:
         kind = {
             CONTRACT: CONTRACTION, CONVOLVE: NEST_KIND, NEST: NEST_KIND, EFFECT: EFFECT_KIND,
-            POINTWISE_OP: CONCAT,
+            POINTWISE_OP: CONCAT, REGION: BODIES,
         }.get(node.op.kind, NEST_KIND)  # fmt: skip
         if node.op.kind == CONVOLVE and in_blocks(node):
             kind = CONTRACTION
@@ -152,10 +153,11 @@ class _Fuser(Inliner):
         cluster = self._new(kind, node.outputs, size)
         if not node.outputs:
             cluster.nodes.append(node)
-        if node.op.kind in (STATE, REGION):
+        if node.op.kind == STATE:
             raise InternalError(f"lowering: {node.op.name} should have been rewritten before")
         host = kind == EFFECT_KIND and node.op.lower is None
-        cluster.fallible = node.op.fallible or host
+        # A loop may be interrupted, and what is in a body may fail.
+        cluster.fallible = node.op.fallible or host or kind == BODIES
         for control in node.controls:
             self._require(cluster, control)
         if node.op.kind == EFFECT or node in self.program.effects:
@@ -428,7 +430,7 @@ class _Fuser(Inliner):
             cluster.members.sort(key=lambda t: (position[t.node], t.index))
             cluster.nodes.sort(key=position.__getitem__)
         for tensor, cluster in self.cluster_of.items():
-            alone = cluster.kind in (NEST_KIND, EFFECT_KIND, CONCAT)
+            alone = cluster.kind in (NEST_KIND, EFFECT_KIND, CONCAT, BODIES)
             if tensor in self.forced or (alone and tensor.index not in tensor.node.op.optional):
                 cluster.stored[tensor] = None
         for cluster in alive:
@@ -491,6 +493,11 @@ class _Fuser(Inliner):
                             cluster.inlined[node] = None
 
 
-def fuse(program: Program, disable: frozenset[str] = frozenset()) -> Fusion:
-    """Groups the nodes of an optimised program into clusters."""
-    return _Fuser(program, disable).run()
+def fuse(
+    program: Program,
+    disable: frozenset[str] = frozenset(),
+    lasting: Collection[Tensor] = (),
+) -> Fusion:
+    """Groups the nodes of an optimised program into clusters. `lasting` are feeds that stay the
+    same from run to run."""
+    return _Fuser(program, disable, lasting).run()

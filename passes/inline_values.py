@@ -8,13 +8,14 @@ lie to its own, is kept in `deps`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ..ir.node import Node, Tensor
-from ..ir.op import CONTRACT, CONVOLVE, EFFECT, LEAF, NEST, POINTWISE, REDUCE, VIEW
+from ..ir.op import CONTRACT, CONVOLVE, EFFECT, LEAF, NEST, POINTWISE, REDUCE, REGION, VIEW
 from ..ir.program import Program
 from ..sizes import product
-from .cluster import CONCAT, EFFECT_KIND, NEST_KIND, REDUCTION, Cluster, root
+from .bodies import in_memory
+from .cluster import BODIES, CONCAT, EFFECT_KIND, NEST_KIND, REDUCTION, Cluster, root
 from .convolution import walked
 from .index_math import estimate
 from .relations import OTHER, SAME, SCALAR, compose, count, direct_reads, merge
@@ -34,7 +35,7 @@ def _is_small(tensor: Tensor, beside: int) -> bool:
 class Inliner:
     """Decides node by node, in topological order; `cluster_of` knows those placed before."""
 
-    def __init__(self, program: Program, disable: frozenset[str]):
+    def __init__(self, program: Program, disable: frozenset[str], lasting: Collection[Tensor]):
         self.program = program
         self.disable = disable
         self.nodes = program.nodes()
@@ -43,7 +44,7 @@ class Inliner:
             for position, tensor in enumerate(node.inputs):
                 if position not in node.op.shape_only:
                     self.users.setdefault(tensor, []).append(node)
-        self.settled = Settled(program, "prepare" not in disable)
+        self.settled = Settled(program, "prepare" not in disable, lasting)
         self.taken_along: set[Node] = set()  # NEST nodes in the loops of others
         self.forced = self._forced()
         self.inlined: dict[Tensor, tuple[float, int]] = {}  # cost of an element, nodes in a row
@@ -62,6 +63,8 @@ class Inliner:
                 continue
             if node.op.kind in (NEST, EFFECT):
                 found.update(root(t) for t in node.inputs)
+            elif node.op.kind == REGION:
+                found.update(root(t) for t in in_memory(node))
             elif node.op.kind == CONVOLVE:
                 found.update(root(t) for t in walked(node))
         return found
@@ -143,7 +146,7 @@ class Inliner:
         storing `source` and computing `tensor` again wherever it is read."""
         if source.node.op.kind == LEAF or source not in self.cluster_of:
             return False
-        if self.cluster_of[source].kind in (NEST_KIND, EFFECT_KIND, CONCAT, REDUCTION):
+        if self.cluster_of[source].kind in (NEST_KIND, EFFECT_KIND, CONCAT, REDUCTION, BODIES):
             return False
         alone = source not in self.forced and all(
             root(user.outputs[0]) is tensor

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from ..ir.node import Tensor
 from ..ir.op import LEAF
 from ..ir.program import Program
-from ..plan import ARENA, CONSTANT, FEED, KEPT, OUTPUT, STATE_IN, STATE_OUT
-from ..sizes import Dim, product
+from ..plan import ARENA, CONSTANT, FEED, KEPT, LATE, OUTPUT, ROW, STACK, STATE_IN, STATE_OUT
+from ..sizes import Dim, is_trip_symbol, product, symbols_of
+from .bodies import Inside
 from .cluster import TOGETHER, Cluster
 from .fuse import fuse
 from .index_math import estimate
@@ -17,7 +18,12 @@ from .memory import Arena, Life, assign, reuse, safe_in_place
 from .places import Places, Stored
 from .schedule import Schedule, Write, schedule
 
-_ORDER = {FEED: 0, CONSTANT: 1, STATE_IN: 2, STATE_OUT: 3, OUTPUT: 4, KEPT: 5, ARENA: 6}
+_ORDER = {
+    FEED: 0, CONSTANT: 1, STATE_IN: 2, STATE_OUT: 3, OUTPUT: 4, KEPT: 5, ROW: 6, STACK: 7, LATE: 8,
+    ARENA: 9,
+}  # fmt: skip
+# Where the bytes of a run are that its plan does not know, or that count elsewhere.
+_UNCOUNTED = (ARENA, FEED, ROW, STACK, LATE)
 
 
 @dataclass
@@ -51,8 +57,14 @@ def one_moment(
 class Outline(Places):
     """The clusters of a program in launches, in order, and the places of values."""
 
-    def __init__(self, program: Program, disable: frozenset[str] = frozenset()):
-        super().__init__(program, fuse(program, disable))
+    def __init__(
+        self,
+        program: Program,
+        disable: frozenset[str] = frozenset(),
+        inside: Inside | None = None,
+    ):
+        lasting = inside.lasting if inside else ()
+        super().__init__(program, fuse(program, disable, lasting), inside)
         self.disable = disable
         self.schedule = self._scheduled()
 
@@ -78,8 +90,9 @@ class Outline(Places):
             return estimate(product(tensor.dims)) * tensor.dtype.bytes
 
         return schedule(
-            clusters, self.fusion.cluster_of, writes, updates, arena_bytes, self.disable
-        )
+            clusters, self.fusion.cluster_of, writes, updates, arena_bytes, self.disable,
+            transaction=self.inside is None,
+        )  # fmt: skip
 
     def clusters(self) -> list[Cluster]:
         """All clusters in the order in which they run."""
@@ -133,6 +146,7 @@ class Outline(Places):
         }
         outside: Dim = 0
         for key, it in rows:
-            if it.place.place not in (ARENA, FEED) and key not in written_over:
+            late = any(map(is_trip_symbol, symbols_of(it.bytes)))
+            if it.place.place not in _UNCOUNTED and key not in written_over and not late:
                 outside = outside + it.bytes
         return Arrangement(dict(rows), ids, first, last, arena, outside)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ..ir.node import Node, Tensor
 from ..ir.program import Program
 from ..ir.verify import verify
+from .bodies import each_body
 from .check_numerics import check_numerics
 from .cse import cse
 from .dce import dce
@@ -18,6 +20,7 @@ from .fold import fold
 from .fold_scales import fold_scales
 from .inline_calls import inline_calls
 from .layout import layout
+from .rotate_loops import rotate_loops
 from .simplify import RULES, simplify
 
 
@@ -44,6 +47,10 @@ Pass = Callable[[Program, PassOptions], Program]
 GRAPH_PASSES: tuple[tuple[str, Pass], ...] = (
     # Before everything else, so that what is checked is what the user wrote.
     ("check_numerics", lambda p, o: check_numerics(p) if o.check_numerics else p),
+    # One body for each loop, so that its condition is computed along with what it looks at.
+    ("rotate_loops", lambda p, o: rotate_loops(p)),
+    # Bodies are programs: all that follows happens to them first.
+    ("bodies", lambda p, o: each_body(p, partial(_body_passes, options=o))),
     # Rules see through composites only once they are laid out.
     ("inline_calls", lambda p, o: inline_calls(p)),
     # Numbers that the user's program computed from numbers: rules look for constants.
@@ -96,7 +103,14 @@ PLAN_RULES = (
     "memory.in_place",
 )
 
-_NEEDED = ("inline_calls", "check_numerics")
+_NEEDED = ("inline_calls", "check_numerics", "rotate_loops", "bodies")
+# What does not happen to bodies: their nodes are the whole program's, and so are their weights.
+_WHOLE = ("dce", "fold_scales")
+
+
+def _body_passes(program: Program, options: PassOptions) -> Program:
+    quiet = replace(options, observe=None, verify=False)
+    return run_graph_passes(program, replace(quiet, disable=options.disable | {*_WHOLE}))
 
 
 def run_graph_passes(program: Program, options: PassOptions = PassOptions()) -> Program:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..ir.node import Tensor
 from ..ir.op import LEAF
 from ..ir.program import Program
 from ..loop.nodes import Buffer
-from ..plan import ARENA, CONSTANT, FEED, OUTPUT, STATE_IN, STATE_OUT
-from ..sizes import Dim, Shape, multiply, product
+from ..plan import ARENA, CONSTANT, FEED, LATE, OUTPUT, STATE_IN, STATE_OUT
+from ..sizes import Dim, Shape, is_trip_symbol, multiply, product, symbols_of
+from .bodies import Inside
 from .cluster import COPY, Cluster, Fusion, root
 from .lower_context import Storage
 from .relations import SAME
@@ -44,6 +45,16 @@ class Stored:
         return multiply(product(self.shape), self.dtype.bytes)
 
 
+@dataclass(frozen=True, eq=False)
+class Inner:
+    """The key, outside, of memory that a body uses."""
+
+    stored: Stored
+
+    def __repr__(self) -> str:
+        return f"<inner {self.stored.name}>"
+
+
 class Places:
     """The places of what a program is given and what it leaves behind.
 
@@ -53,9 +64,10 @@ class Places:
     outputs: key and shape of every fetched value
     """
 
-    def __init__(self, program: Program, fusion: Fusion):
+    def __init__(self, program: Program, fusion: Fusion, inside: Inside | None = None):
         self.program = program
         self.fusion = fusion
+        self.inside = inside
         self.places: dict[Hashable, Place] = {}
         self.constants = 0
         self.copies: list[Cluster] = []
@@ -74,6 +86,10 @@ class Places:
                 state = self._state(variable)
                 state["read"] = node.outputs[0]
                 self.places[node.outputs[0]] = Place(STATE_IN, state["index"])
+        for parameter, variable in self.inside.carried.items() if self.inside else ():
+            state = self._state(variable)
+            state["read"] = parameter
+            self.places[parameter] = Place(STATE_IN, state["index"])
 
     def _state(self, variable: Any) -> dict[str, Any]:
         if variable not in self.states:
@@ -99,7 +115,9 @@ class Places:
             source = root(tensor)
             place = self.places.get(source)
             key: Hashable = source
-            if source.node.op.kind == LEAF:
+            if self.inside and (source.node.op.kind == LEAF or place is not None):
+                key = self._copy(tensor, Place(OUTPUT, number))
+            elif source.node.op.kind == LEAF:
                 if source.node.op.name == "constant":
                     self._constant(source)
             elif place is None:
@@ -134,12 +152,16 @@ class Places:
         return source if cluster is not None and source in cluster.stored else None
 
     def describe(self, key: Hashable) -> Storage:
+        if isinstance(key, Inner):
+            return Storage(key, key.stored.dtype, key.stored.shape)
         tensor = key.of if isinstance(key, Copy) else key
         assert isinstance(tensor, Tensor)
         return Storage(key, tensor.dtype, tensor.dims)
 
     def stored(self, key: Hashable) -> Stored:
         """What is known of the memory with this key."""
+        if isinstance(key, Inner):
+            return replace(key.stored, place=self.places.get(key, key.stored.place))
         place = self.places.get(key, Place(ARENA, 0))
         if isinstance(key, Buffer):  # a workspace
             return Stored(key.name, key.dtype, (key.size,), place)
@@ -147,6 +169,8 @@ class Places:
         shape = storage.shape
         if place.place == STATE_OUT:
             shape = list(self.states.values())[place.index]["shape"]
+        if place.place == ARENA and any(map(is_trip_symbol, symbols_of(tuple(shape)))):
+            place = Place(LATE, 0)
         return Stored(self._name(key), storage.dtype, tuple(shape), place)
 
     def _name(self, key: Hashable) -> str:

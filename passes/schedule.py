@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from ..ir.node import Tensor
 from ..sizes import product
-from .cluster import CONTRACTION, EFFECT_KIND, FULL, Cluster
+from .cluster import BODIES, CONTRACTION, EFFECT_KIND, FULL, Cluster
 from .index_math import estimate
 from .side_by_side import branches, longest_first
 
@@ -57,8 +57,9 @@ def schedule(
     updates: Collection[Cluster],
     arena_bytes: Callable[[Tensor], int],
     disable: frozenset[str],
+    transaction: bool = True,
 ) -> Schedule:
-    """Orders clusters. `updates` are those that give a variable its new value, `writes` what could
+    """Orders clusters. With `transaction`, what can fail comes before writes in place. `updates` are those that give a variable its new value, `writes` what could
     do so in place; `arena_bytes` is the size of a tensor that lives in the arena, else 0."""
     place = {cluster: number for number, cluster in enumerate(clusters)}
     of_node = {node: cluster for cluster in clusters for node in cluster.nodes}
@@ -70,7 +71,7 @@ def schedule(
     above = _ancestors(direct)
     early = 0
     for number, cluster in enumerate(clusters):
-        if cluster.fallible:
+        if cluster.fallible and transaction:
             early |= above[number] | 1 << number
     in_place = set()
     readers: dict[Tensor, list[int]] = {}
@@ -101,7 +102,7 @@ def schedule(
     groups: dict[int, list[list[Cluster]]] = {}
     if not disable & {"side_by_side", "merge_launches", "fuse"}:
         groups = _groups(order, place, direct)
-    launches, notes, found = _launches(order, groups, writers, updates, disable)
+    launches, notes, found = _launches(order, groups, writers if transaction else (), updates, disable)
     return Schedule(launches, in_place, notes, found)
 
 
@@ -257,6 +258,8 @@ def _apart(launch, cluster, amount, large, reads, stored, members, updates) -> s
     """Why `cluster` does not join the launch before it; empty where it does."""
     if is_host_call(cluster) or is_host_call(launch[-1]):
         return "the host is called"
+    if BODIES in (cluster.kind, launch[-1].kind):
+        return "there is a loop or a branch"
     if cluster.settled != launch[-1].settled:
         return "those are computed only when a variable has changed"
     if members + len(cluster.members) + len(cluster.inlined) > LARGEST_LAUNCH:

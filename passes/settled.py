@@ -7,6 +7,8 @@ runtime compares versions of variables; see `gf_run_bind` in native/core/run.c.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ..ir.node import Node, Tensor
 from ..ir.op import ATTEND, CONTRACT, CONVOLVE, LEAF, NEST, POINTWISE, REDUCE, VIEW
 from ..ir.program import Program
@@ -26,9 +28,12 @@ class Settled:
     kept:  values that others read, with arithmetic behind them: they are stored, once
     """
 
-    def __init__(self, program: Program, enabled: bool = True):
+    def __init__(
+        self, program: Program, enabled: bool = True, lasting: Collection[Tensor] = ()
+    ):
         self.nodes: set[Node] = set()
         self.kept: set[Tensor] = set()
+        self.lasting = {tensor.node for tensor in lasting}  # leaves that count as constants
         if enabled:
             self._find(program)
 
@@ -47,7 +52,7 @@ class Settled:
                 if position not in node.op.shape_only:
                     users.setdefault(tensor, []).append(node)
             if node.op.kind == LEAF:
-                lasting = node.op.name == "constant" or (
+                lasting = node in self.lasting or node.op.name == "constant" or (
                     node.op.name == "state" and node.attrs["variable"] not in program.updates
                 )
                 if lasting and _is_static(node):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from .cluster import EFFECT_KIND, Cluster
+from .cluster import BODIES, EFFECT_KIND, Cluster
 
 # In the units of `schedule.cluster_work`, of which about 80 take a nanosecond.
 REGION_WORK = 300_000  # of handing out tasks, to threads that may be asleep, and waiting for them
@@ -45,7 +45,7 @@ def branches(
 
 
 def _fits(cluster: Cluster, amount: float) -> bool:
-    alone = cluster.fallible or cluster.settled or cluster.kind == EFFECT_KIND
+    alone = cluster.fallible or cluster.settled or cluster.kind in (EFFECT_KIND, BODIES)
     return not alone and amount <= MOST_WORK
 
 

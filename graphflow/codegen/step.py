@@ -6,11 +6,12 @@ See native/include/graphflow/frame.h for the structures whose offsets stand here
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ..dtypes import int64
 from ..loop import nodes as loop
-from ..plan import Launch, Plan
-from ..sizes import Dim, FloorDiv, Maximum, Minimum, Size, Symbol
+from ..plan import Choose, Launch, Mark, Otherwise, Plan, Repeat
+from ..sizes import Dim, FloorDiv, Maximum, Minimum, Size, Symbol, as_symbol
 from . import cpu_operators as operators
 from .cpu_blocks import Function
 from .cpu_values import Linear, Value, constant
@@ -18,7 +19,7 @@ from .module import Module
 
 # Offsets in gf_frame and gf_table, in bytes.
 _POINTERS, _VALUES, _STATUS, _PROFILE, _LAUNCH, _PREPARED = 8, 16, 24, 28, 36, 64
-_HOST_CALL, _POLL, _LAUNCH_BEGIN, _LAUNCH_END = 24, 32, 40, 48
+_HOST_CALL, _POLL, _LAUNCH_BEGIN, _LAUNCH_END, _GROW, _BIND = 24, 32, 40, 48, 56, 64
 _INTERRUPTED = 2
 _POLLED_LAUNCHES = 2  # shorter steps end soon enough without asking
 
@@ -35,11 +36,13 @@ def write_step(
         if launch.kernel is not None:
             kernels[id(launch.kernel)] = module.launched(launch.kernel)
             written()
-    step = _Step(module, plan, kernels, values, "gf_step")
+    steps = plan.steps or tuple(range(len(plan.launches)))
+    step = _Step(module, plan, kernels, values, symbols, "gf_step")
     if plan.prepared:
-        _Step(module, plan, kernels, values, "prepare", "internal ").write(0, plan.prepared)
+        once = _Step(module, plan, kernels, values, symbols, "prepare", "internal ")
+        once.write(steps[: plan.prepared])
         step.prepare()
-    step.write(plan.prepared, len(plan.launches))
+    step.write(steps[plan.prepared :])
     return len(set(kernels.values()))
 
 
@@ -97,6 +100,17 @@ def _write_sizes(module: Module, values: Sequence[Dim], symbols: Sequence[Symbol
     module.add(f)
 
 
+@dataclass(frozen=True)
+class _Open:
+    """A loop or branch under way: the labels of what comes after it, and of where a loop goes on,
+    or of the branch for false; where the loop counts."""
+
+    after: str
+    again: str
+    loop: Repeat | None = None
+    place: Value | None = None
+
+
 class _Step:
     """A function that makes launches."""
 
@@ -106,9 +120,14 @@ class _Step:
         plan: Plan,
         kernels: dict[int, str],
         values: Sequence[Size],
+        symbols: Sequence[Symbol],
         name: str,
         linkage: str = "",
     ):
+        self.symbols = {symbol: position for position, symbol in enumerate(symbols)}
+        self.stacks = {buffer.id: k for k, buffer in enumerate(plan.stacks())}
+        self.types = {buffer.id: buffer.dtype for buffer in plan.buffers}
+        self.open: list[_Open] = []  # the loops and branches around
         self.module, self.plan, self.kernels = module, plan, kernels
         self.slots = {size: position for position, size in enumerate(values)}
         self.f = Function(name, "i32", ["ptr %frame"], linkage)
@@ -119,9 +138,7 @@ class _Step:
         return self.f.pure(f"load {kind}, ptr {address.text}, align 4", int64, 0, 0)
 
     def pointer(self, id_: int) -> Value:
-        base = self.field(_POINTERS, "ptr")
-        address = self.f.pure(f"getelementptr ptr, ptr {base.text}, i64 {id_}", int64, 0, 0)
-        return self.f.pure(f"load ptr, ptr {address.text}, align 8", int64, 0, 0)
+        return self.f.pure(f"load ptr, ptr {self.entry(id_).text}, align 8", int64, 0, 0)
 
     def size(self, size: Size) -> Value:
         base = self.field(_VALUES, "ptr")
@@ -149,14 +166,17 @@ class _Step:
             f"ret i32 {status}",
         ], after)  # fmt: skip
 
-    def write(self, first: int, last: int) -> None:
+    def write(self, steps: Sequence[int | Mark]) -> None:
         f, plan = self.f, self.plan
-        profile = self.field(_PROFILE, "i32") if first < last else constant(0, int64)
+        profile = self.field(_PROFILE, "i32") if steps else constant(0, int64)
         profiled = f.pure(f"icmp ne i32 {profile.text}, 0", int64, 0, 0)
-        polls = last - first > _POLLED_LAUNCHES
-        for number in range(first, last):
+        polls = len(steps) > _POLLED_LAUNCHES
+        for position, number in enumerate(steps):
+            if not isinstance(number, int):
+                self.mark(number, self.next_launch(steps, position) < plan.commit)
+                continue
             launch = plan.launches[number]
-            if polls and first < number < plan.commit:
+            if polls and position and number < plan.commit:
                 self.poll()
             self.hook(profiled, _LAUNCH_BEGIN, number)
             if launch.kernel is None:
@@ -166,6 +186,135 @@ class _Step:
             self.hook(profiled, _LAUNCH_END, number)
         f.do("ret i32 0")
         self.module.add(f)
+
+    @staticmethod
+    def next_launch(steps: Sequence[int | Mark], position: int) -> int:
+        rest = (step for step in steps[position:] if isinstance(step, int))
+        return next(rest, -1)
+
+    # -- loops and branches
+
+    def mark(self, mark: Mark, may_stop: bool) -> None:
+        """What is known of memory before a mark need not be right after it: nothing is kept."""
+        known = self.f.scope.known
+        if isinstance(mark, Repeat):
+            self.begin_loop(mark, may_stop)
+        elif isinstance(mark, Choose):
+            then, otherwise, after = (self.f.fresh(prefix) for prefix in ("t", "e", "o"))
+            taken = self.flag(mark.predicate)
+            self.f.do(f"br i1 {taken.text}, label %{then}, label %{otherwise}")
+            self.f.do(f"{then}:")
+            self.open.append(_Open(after, otherwise))
+        elif isinstance(mark, Otherwise):
+            branch = self.open[-1]
+            self.f.do(f"br label %{branch.after}")
+            self.f.do(f"{branch.again}:")
+        else:
+            found = self.open.pop()
+            if found.loop is not None:
+                self.end_loop(found)
+            else:
+                self.f.do(f"br label %{found.after}")
+                self.f.do(f"{found.after}:")
+        known.clear()
+
+    def flag(self, id_: int) -> Value:
+        byte = self.f.define(f"load i8, ptr {self.pointer(id_).text}, align 1", int64)
+        return self.f.define(f"icmp ne i8 {byte.text}, 0", int64)
+
+    def begin_loop(self, mark: Repeat, may_stop: bool) -> None:
+        f = self.f
+        head, body, after = (f.fresh(prefix) for prefix in ("h", "b", "o"))
+        place = f.allocate("i64", 1)
+        f.do(f"store i64 0, ptr {place.text}, align 8")
+        count = None
+        if mark.predicate < 0:
+            count = f.scalar(self.amount(mark.count))
+            if mark.bound >= 0:
+                count = self.bounded(count, mark.bound)
+        f.do(f"br label %{head}")
+        f.do(f"{head}:")
+        f.scope.known.clear()
+        here = f.define(f"load i64, ptr {place.text}, align 8", int64)
+        if count is None:
+            goes_on = self.flag(mark.predicate)
+        else:
+            goes_on = f.define(f"icmp slt i64 {here.text}, {count.text}", int64)
+        f.do(f"br i1 {goes_on.text}, label %{body}, label %{after}")
+        f.do(f"{body}:")
+        if may_stop:
+            self.poll()
+        row = here
+        if mark.reverse:
+            assert count is not None
+            last = f.define(f"sub i64 {count.text}, 1", int64)
+            row = f.define(f"sub i64 {last.text}, {here.text}", int64)
+        for stack in dict.fromkeys(each.of for each in mark.rows if each.of in self.stacks):
+            self.grow(self.stacks[stack], here)
+        for each in mark.rows:
+            size = f.scalar(self.amount(each.bytes))
+            offset = f.define(f"mul i64 {row.text}, {size.text}", int64)
+            whole = f.define(f"load ptr, ptr {self.entry(each.of).text}, align 8", int64)
+            address = f.define(f"getelementptr i8, ptr {whole.text}, i64 {offset.text}", int64)
+            f.do(f"store ptr {address.text}, ptr {self.entry(each.id).text}, align 8")
+        f.scope.known.clear()
+        self.open.append(_Open(after, head, mark, place))
+
+    def end_loop(self, found: _Open) -> None:
+        f, mark, place = self.f, found.loop, found.place
+        assert mark is not None and place is not None
+        f.scope.known.clear()
+        for a, b in mark.swaps:
+            first, second = self.entry(a), self.entry(b)
+            x = f.define(f"load ptr, ptr {first.text}, align 8", int64)
+            y = f.define(f"load ptr, ptr {second.text}, align 8", int64)
+            f.do(f"store ptr {y.text}, ptr {first.text}, align 8")
+            f.do(f"store ptr {x.text}, ptr {second.text}, align 8")
+        here = f.define(f"load i64, ptr {place.text}, align 8", int64)
+        more = f.define(f"add i64 {here.text}, 1", int64)
+        f.do(f"store i64 {more.text}, ptr {place.text}, align 8")
+        f.do(f"br label %{found.again}")
+        f.do(f"{found.after}:")
+        f.scope.known.clear()
+        symbol = as_symbol(mark.trips) if mark.trips is not None else None
+        if symbol is not None and symbol in self.symbols:
+            trips = f.define(f"load i64, ptr {place.text}, align 8", int64)
+            arguments = f"ptr %frame, i32 {self.symbols[symbol]}, i64 {trips.text}"
+            self.checked_call(_BIND, arguments)
+
+    def bounded(self, count: Value, bound: int) -> Value:
+        """The smaller one of a count and a number in memory, which may be negative."""
+        f, dtype = self.f, self.types[bound]
+        kind = f"i{dtype.bits}"
+        value = f.define(f"load {kind}, ptr {self.pointer(bound).text}, align 1", int64)
+        if dtype.bits < 64:
+            extend = "sext" if dtype.is_signed else "zext"
+            value = f.define(f"{extend} {kind} {value.text} to i64", int64)
+        value = f.define(f"call i64 @llvm.smax.i64(i64 {value.text}, i64 0)", int64)
+        return f.define(f"call i64 @llvm.smin.i64(i64 {value.text}, i64 {count.text})", int64)
+
+    def grow(self, stack: int, here: Value) -> None:
+        """Makes room in a stack for the row of this iteration."""
+        self.checked_call(_GROW, f"ptr %frame, i32 {stack}, i64 {here.text}")
+
+    def checked_call(self, offset: int, arguments: str) -> None:
+        function = self.table(offset)
+        status = self.f.define(f"call i32 {function}({arguments})", int64)
+        failed = self.f.define(f"icmp ne i32 {status.text}, 0", int64)
+        address = self.f.fresh()
+        self.cold(failed.text, [
+            f"{address} = getelementptr i8, ptr %frame, i64 {_STATUS}",
+            f"store i32 {status.text}, ptr {address}, align 4",
+            f"ret i32 {status.text}",
+        ])  # fmt: skip
+
+    def amount(self, size: Dim) -> Linear:
+        return Linear(size, {}) if isinstance(size, int) else Linear.of(self.size(size))
+
+    def entry(self, id_: int) -> Value:
+        """Where the address of a buffer stands."""
+        base = self.field(_POINTERS, "ptr")
+        return self.f.pure(f"getelementptr ptr, ptr {base.text}, i64 {id_}", int64, 0, 0)
 
     def cold(self, condition: str, lines: list[str], after: str | None = None) -> None:
         """Branches to seldom run lines, which end the function unless `after` is given."""
@@ -216,12 +365,4 @@ class _Step:
         self.cold(failed.text, [f"ret i32 {status.text}"])
 
     def host_call(self, launch: Launch) -> None:
-        call = self.table(_HOST_CALL)
-        status = self.f.define(f"call i32 {call}(ptr %frame, i32 {launch.call})", int64)
-        failed = self.f.define(f"icmp ne i32 {status.text}, 0", int64)
-        address = self.f.fresh()
-        self.cold(failed.text, [
-            f"{address} = getelementptr i8, ptr %frame, i64 {_STATUS}",
-            f"store i32 {status.text}, ptr {address}, align 4",
-            f"ret i32 {status.text}",
-        ])  # fmt: skip
+        self.checked_call(_HOST_CALL, f"ptr %frame, i32 {launch.call}")

@@ -299,6 +299,20 @@ def _graph_of(node: Node) -> Graph:
     return node.graph
 
 
+def all_nodes(nodes: Iterable[Node]) -> list[Node]:
+    """Nodes and those of their bodies, each body's after the node that has it."""
+    found: dict[Node, None] = {}
+    stack = [iter(nodes)]
+    while stack:
+        node = next(stack[-1], None)
+        if node is None:
+            stack.pop()
+        elif node not in found:
+            found[node] = None
+            stack.extend(iter(region.nodes()) for region in reversed(node.regions))
+    return list(found)
+
+
 def topological(roots: Iterable[Node], stop: Mapping | set | frozenset = frozenset()) -> list[Node]:
     """Every node the roots need, inputs and controls before users; depth first, no recursion.
 

@@ -138,12 +138,14 @@ class Program:
     def origin(self, node: Node) -> tuple[Origin, ...]:
         return self.interner.origins.get(node, ())
 
-    def rewrite(self, rule: Callable[[Node], Sequence[Tensor | None] | Tensor | None]) -> Program:
+    def rewrite(
+        self, rule: Callable[[Node], Node | Sequence[Tensor | None] | Tensor | None]
+    ) -> Program:
         """Applies `rule` once to every node, inputs first.
 
         The rule sees the node with its inputs already rewritten, and returns None (keep it), a
-        Tensor (replaces a node with one output), or a sequence with a Tensor or None for each
-        output. Nodes the rule makes take over the node's origin. Returns `self` if nothing changed.
+        Tensor (replaces a node with one output), a sequence with a Tensor or None for each output,
+        or a Node that takes its place in the list of effects, too. Nodes the rule makes take over the node's origin. Returns `self` if nothing changed.
         """
         mapped: dict[Tensor, Tensor] = {}
         nodes: dict[Node, Node] = {}
@@ -156,6 +158,10 @@ class Program:
                 outputs: Sequence[Tensor | None]
                 if result is None:
                     outputs = new.outputs
+                elif isinstance(result, Node):
+                    changed = changed or result is not node
+                    nodes[node] = result
+                    outputs = result.outputs
                 elif isinstance(result, Tensor):
                     outputs = (result,)
                 else:

@@ -16,7 +16,7 @@ from typing import NoReturn
 from ..errors import GraphError, InternalError
 from ..sizes import symbols_of
 from .build import infer
-from .node import Node, Region
+from .node import Node, Region, all_nodes
 from .op import STATE
 from .program import Program
 from .types import SizeRules
@@ -75,7 +75,8 @@ class _Verifier:
         for type_ in node.types:
             if type_.shape is None:
                 self.fail("the rank of a result is unknown", node)
-        if bool(node.serial) != node.op.serial:
+        effects = any(region.effects for region in node.regions)
+        if bool(node.serial) != (node.op.serial or effects):
             self.fail("only effects have serial numbers", node)
         self.types(node)
         for region in node.regions:
@@ -96,6 +97,9 @@ class _Verifier:
     def region(self, region: Region, node: Node) -> None:
         nodes = region.nodes()
         parameters = set(region.parameters)
+        serials = [effect.serial for effect in region.effects if effect.serial]
+        if serials != sorted(serials):
+            self.fail(f"effects of region {region.name} are out of order: {serials}", node)
         for inner in nodes:
             if inner.op.name == "parameter" and not parameters.issuperset(inner.outputs):
                 self.fail(f"region {region.name} uses a parameter of another region", node)
@@ -110,6 +114,7 @@ class _Verifier:
                 self.fail(f"feed {index} is no feed node of that index", feed.node)
         known = set(program.feeds)
         bound = set(symbols_of(tuple(type_.shape for type_ in program.bound_types())))
+        bound.update(s for n in all_nodes(nodes) for s in symbols_of(n.attrs.get("trips")))
         for node in nodes:
             if node.op.name == "feed" and node.outputs[0] not in known:
                 self.fail("a feed that is not the program's", node)

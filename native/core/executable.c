@@ -74,7 +74,7 @@ static int32_t check_symbols(const gf_description *d, const report *to)
         bound[d->value_binds[i].symbol] = 1;
     }
     int32_t status = GF_OK;
-    for (int32_t i = 0; i < d->symbol_count && status == GF_OK; i++) {
+    for (int32_t i = 0; i < d->symbol_count - d->late_count && status == GF_OK; i++) {
         if (!bound[i]) {
             status = refuse(to, "nothing binds symbol %d", i);
         }
@@ -168,8 +168,31 @@ static int32_t check_kept(const gf_description *d, const report *to)
     return GF_OK;
 }
 
+static int32_t check_late(const gf_description *d, const report *to)
+{
+    for (int32_t i = 0; i < d->late_buffer_count; i++) {
+        if (!pointer_exists(d->late[i].pointer) || !size_exists(d, d->late[i].bytes)) {
+            return refuse(to, "late buffer %d is not sound", i);
+        }
+    }
+    for (int32_t i = 0; i < d->stack_count; i++) {
+        if (!pointer_exists(d->stacks[i].pointer) || !size_exists(d, d->stacks[i].row_bytes)) {
+            return refuse(to, "stack %d is not sound", i);
+        }
+    }
+    for (int32_t i = 0; i < d->row_count; i++) {
+        if (!pointer_exists(d->rows[i])) {
+            return refuse(to, "row %d is not sound", i);
+        }
+    }
+    return GF_OK;
+}
+
 static int32_t check(const gf_description *d, const report *to)
 {
+    if (d->late_count < 0 || d->late_count > d->symbol_count) {
+        return refuse(to, "the number of late symbols is not sound");
+    }
     if (d->symbol_count < 0 || d->value_count < 0 || d->moment_count < 0) {
         return refuse(to, "a count is negative");
     }
@@ -205,6 +228,7 @@ static int32_t check(const gf_description *d, const report *to)
     status = status == GF_OK ? check_outputs(d, to) : status;
     status = status == GF_OK ? check_buffers(d, to) : status;
     status = status == GF_OK ? check_kept(d, to) : status;
+    status = status == GF_OK ? check_late(d, to) : status;
     return status == GF_OK ? check_symbols(d, to) : status;
 }
 
@@ -247,8 +271,11 @@ static int32_t copy_description(gf_description *to, const gf_description *d)
     to->value_binds = copy(d->value_binds, d->value_bind_count, sizeof *d->value_binds, &status);
     to->constants = copy(d->constants, d->constant_count, sizeof *d->constants, &status);
     to->buffers = copy(d->buffers, d->buffer_count, sizeof *d->buffers, &status);
+    to->late = copy(d->late, d->late_buffer_count, sizeof *d->late, &status);
+    to->stacks = copy(d->stacks, d->stack_count, sizeof *d->stacks, &status);
     to->kept = copy(d->kept, d->kept_count, sizeof *d->kept, &status);
     to->sources = copy(d->sources, d->source_count, sizeof *d->sources, &status);
+    to->rows = copy(d->rows, d->row_count, sizeof *d->rows, &status);
     to->checks = copy(d->checks, d->check_count, sizeof *d->checks, &status);
     if (status != GF_OK) {
         /* No shape was copied yet: free only the arrays. */
@@ -288,8 +315,11 @@ static void free_description(const gf_description *d)
     free((void *)d->value_binds);
     free((void *)d->constants);
     free((void *)d->buffers);
+    free((void *)d->late);
+    free((void *)d->stacks);
     free((void *)d->kept);
     free((void *)d->sources);
+    free((void *)d->rows);
     free((void *)d->checks);
 }
 
@@ -319,6 +349,15 @@ static void count_pointers(gf_executable *executable)
     }
     for (int32_t i = 0; i < d->buffer_count; i++) {
         count_pointer(executable, d->buffers[i].pointer);
+    }
+    for (int32_t i = 0; i < d->late_buffer_count; i++) {
+        count_pointer(executable, d->late[i].pointer);
+    }
+    for (int32_t i = 0; i < d->stack_count; i++) {
+        count_pointer(executable, d->stacks[i].pointer);
+    }
+    for (int32_t i = 0; i < d->row_count; i++) {
+        count_pointer(executable, d->rows[i]);
     }
     for (int32_t i = 0; i < d->kept_count; i++) {
         count_pointer(executable, d->kept[i].pointer);
@@ -375,7 +414,7 @@ int32_t gf_executable_create(const gf_description *description, gf_code *code,
     _Static_assert(sizeof sizes == sizeof new->sizes, "functions have ordinary addresses");
     memcpy(&new->sizes, &sizes, sizeof sizes);
     memcpy(&new->step, &step, sizeof step);
-    if (status == GF_OK && (step == NULL || (sizes == NULL && new->d.value_count > 0))) {
+    if (status == GF_OK && (step == NULL || (sizes == NULL && (new->d.value_count > 0 || new->d.late_count > 0)))) {
         refuse(&to, "the object does not define %s", step == NULL ? "gf_step" : "gf_sizes");
         status = GF_BAD_OBJECT;
     }

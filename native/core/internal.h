@@ -30,6 +30,11 @@ typedef struct gf_kept {
     uint64_t versions[]; /* of the description's sources */
 } gf_kept;
 
+typedef struct gf_room {
+    char *data;
+    int64_t bytes;
+} gf_room;
+
 struct gf_executable {
     gf_description d;
     gf_code *code;
@@ -74,6 +79,10 @@ struct gf_run {
 
     gf_kept *kept;
 
+    gf_heap *heap;
+    int64_t *values; /* the sizes of this run, where it finds some of them out itself */
+    gf_room *rooms;  /* of late buffers, then of stacks */
+
     gf_store *store;
     gf_ticket ticket;
     int32_t pinned; /* a transaction is open */
@@ -106,6 +115,14 @@ static inline int64_t gf_size_under(const gf_binding *binding, gf_size size)
 {
     return size >= 0 ? size : binding->values[~size];
 }
+
+/* Sizes that a run finds out itself: at its beginning none is known; `bind` is told one, and
+ * provides what depends on it; `grow` makes room for a row. GF_OK or GF_NO_MEMORY. */
+int32_t gf_late_begin(gf_run *run);
+int32_t gf_late_provide(gf_run *run);
+int32_t gf_late_bind(gf_run *run, int32_t symbol, int64_t value);
+int32_t gf_stack_grow(gf_run *run, int32_t stack, int64_t row);
+void gf_rooms_free(gf_run *run);
 
 /* Frees a run that is idle. */
 void gf_run_free(gf_run *run);

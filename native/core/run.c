@@ -18,6 +18,8 @@ void gf_run_free(gf_run *run)
         gf_binding_drop(run->executable, run->binding);
     }
     gf_kept_drop(run->executable, run->kept);
+    gf_rooms_free(run);
+    free(run->values);
     if (run->output_dims != NULL) {
         free(run->output_dims[0]);
     }
@@ -79,11 +81,13 @@ static gf_run *new_run(gf_executable *executable)
     run->uses = calloc((size_t)d->state_count + 1, sizeof *run->uses);
     run->outputs = calloc((size_t)d->output_count + 1, sizeof *run->outputs);
     run->output_dims = calloc((size_t)d->output_count + 1, sizeof *run->output_dims);
+    run->values = calloc((size_t)d->value_count + 1, sizeof *run->values);
+    run->rooms = calloc((size_t)d->late_buffer_count + (size_t)d->stack_count + 1, sizeof *run->rooms);
     run->scalars = gf_aligned_memory(SCALAR_BYTES * ((size_t)executable->scalar_count + 1));
     if (run->output_dims != NULL) {
         run->output_dims[0] = calloc(dims, sizeof **run->output_dims);
     }
-    if (!run->pointers || !run->symbols || !run->feed_dims || !run->uses || !run->outputs ||
+    if (!run->pointers || !run->symbols || !run->values || !run->rooms || !run->feed_dims || !run->uses || !run->outputs ||
         !run->output_dims || !run->output_dims[0] || !run->scalars) {
         gf_run_free(run);
         return NULL;
@@ -263,7 +267,7 @@ static int32_t provide_outputs(gf_run *run, gf_heap *heap)
     const gf_description *d = &run->executable->d;
     for (int32_t i = 0; i < d->output_count; i++) {
         const gf_output_spec *output = &d->outputs[i];
-        if (output->source != GF_FROM_BUFFER || output->shape.rank == 0) {
+        if (output->source != GF_FROM_BUFFER || output->shape.rank == 0 || output->late) {
             continue;
         }
         int64_t bytes = shape_bytes(run->binding, &output->shape, run->output_dims[i]);
@@ -321,6 +325,10 @@ int32_t gf_run_bind(gf_run *run, gf_heap *heap)
     if (executable->d.symbol_count > 0) {
         bind_symbols(run);
     }
+    for (int32_t i = 1; i <= executable->d.late_count; i++) {
+        run->symbols[executable->d.symbol_count - i] = 0;
+    }
+    run->heap = heap;
     size_t bytes = (size_t)executable->d.symbol_count * sizeof *run->symbols;
     /* The binding of the last run is kept: most runs have the sizes of the one before. */
     if (run->binding == NULL ||
@@ -335,8 +343,8 @@ int32_t gf_run_bind(gf_run *run, gf_heap *heap)
         }
         run->binding = found;
     }
-    run->frame.values = run->binding->values;
-    status = check_feeds(run);
+    status = gf_late_begin(run);
+    status = status == GF_OK ? check_feeds(run) : status;
     status = status == GF_OK ? provide_arena(run) : status;
     status = status == GF_OK ? provide_versions(run, heap) : status;
     status = status == GF_OK ? gf_kept_provide(run, heap) : status;
@@ -387,7 +395,7 @@ gf_output gf_run_output(gf_run *run, int32_t index)
     const gf_use *use = &run->uses[output->index];
     if (output->source != GF_FROM_BUFFER) {
         for (int32_t i = 0; i < output->shape.rank; i++) {
-            run->output_dims[index][i] = gf_size_under(run->binding, output->shape.dims[i]);
+            run->output_dims[index][i] = gf_run_size(run, output->shape.dims[i]);
         }
     }
     switch (output->source) {
@@ -461,5 +469,5 @@ const gf_record *gf_run_records(const gf_run *run, int64_t *count)
 
 int64_t gf_run_size(const gf_run *run, gf_size size)
 {
-    return gf_size_under(run->binding, size);
+    return size >= 0 ? size : run->frame.values[~size];
 }

@@ -51,6 +51,16 @@ static int32_t table_poll(gf_frame *frame)
     return 1;
 }
 
+static int32_t table_grow(gf_frame *frame, int32_t stack, int64_t row)
+{
+    return gf_stack_grow(run_of(frame), stack, row);
+}
+
+static int32_t table_bind(gf_frame *frame, int32_t symbol, int64_t value)
+{
+    return gf_late_bind(run_of(frame), symbol, value);
+}
+
 static int64_t now_ns(void)
 {
     struct timespec now;
@@ -114,4 +124,6 @@ const gf_table gf_runtime_table = {
     .poll = table_poll,
     .launch_begin = table_launch_begin,
     .launch_end = table_launch_end,
+    .grow = table_grow,
+    .bind = table_bind,
 };

@@ -122,14 +122,28 @@ public:
     void read_outputs(const py::list &rows)
     {
         for (const py::handle &row : rows) {
-            auto [pointer, source, index, dtype, dims] =
-                row.cast<std::tuple<int32_t, int32_t, int32_t, py::object, py::object>>();
+            auto [pointer, source, index, dtype, dims, late] =
+                row.cast<std::tuple<int32_t, int32_t, int32_t, py::object, py::object, bool>>();
             executable_.output_descrs.push_back(as_descr(dtype));
             executable_.output_sources.push_back(source);
             outputs_.push_back(
                 {pointer, source, index,
-                 storage_.shape(executable_.output_descrs.back().descr(), dims, py::none())});
+                 storage_.shape(executable_.output_descrs.back().descr(), dims, py::none()),
+                 late});
         }
+    }
+
+    void read_late(const py::list &late, const py::list &stacks, const std::vector<int32_t> &rows)
+    {
+        for (const py::handle &row : late) {
+            auto [pointer, bytes] = row.cast<std::tuple<int32_t, int64_t>>();
+            late_.push_back({pointer, bytes});
+        }
+        for (const py::handle &row : stacks) {
+            auto [pointer, bytes] = row.cast<std::tuple<int32_t, int64_t>>();
+            stacks_.push_back({pointer, bytes});
+        }
+        rows_ = rows;
     }
 
     void read_buffers(const py::list &rows)
@@ -166,10 +180,12 @@ public:
         }
     }
 
-    void create(const py::bytes &object, int32_t symbols, int32_t values, int32_t moments,
+    void create(const py::bytes &object, int32_t symbols, int32_t late, int32_t values,
+                int32_t moments,
                 const std::vector<int32_t> &sources, int64_t outside_bytes, int64_t budget)
     {
         gf_description description = {symbols,
+                                      late,
                                       values,
                                       moments,
                                       count(feeds_),
@@ -178,6 +194,9 @@ public:
                                       count(states_),
                                       count(outputs_),
                                       count(buffers_),
+                                      count(late_),
+                                      count(stacks_),
+                                      count(rows_),
                                       count(kept_),
                                       count(sources),
                                       count(checks_),
@@ -187,6 +206,9 @@ public:
                                       states_.data(),
                                       outputs_.data(),
                                       buffers_.data(),
+                                      late_.data(),
+                                      stacks_.data(),
+                                      rows_.data(),
                                       kept_.data(),
                                       sources.data(),
                                       checks_.data(),
@@ -224,15 +246,19 @@ private:
     std::vector<gf_state_spec> states_;
     std::vector<gf_output_spec> outputs_;
     std::vector<gf_buffer_spec> buffers_;
+    std::vector<gf_late_spec> late_;
+    std::vector<gf_stack_spec> stacks_;
+    std::vector<int32_t> rows_;
     std::vector<gf_kept_spec> kept_;
     std::vector<gf_check_spec> checks_;
 };
 
 std::unique_ptr<Executable>
-make_executable(const py::bytes &object, int32_t symbol_count, int32_t value_count,
-                int32_t moment_count, const py::list &feeds, const py::list &value_binds,
+make_executable(const py::bytes &object, int32_t symbol_count, int32_t late_count,
+                int32_t value_count, int32_t moment_count, const py::list &feeds, const py::list &value_binds,
                 const py::list &constants, const py::list &states, const py::list &outputs,
-                const py::list &buffers, const py::list &kept,
+                const py::list &buffers, const py::list &late,
+                const py::list &stacks, const std::vector<int32_t> &rows, const py::list &kept,
                 const std::vector<int32_t> &prepares_from, const py::list &checks,
                 const py::list &calls, const py::list &evidence, int64_t outside_bytes, int64_t budget, bool small)
 {
@@ -244,10 +270,11 @@ make_executable(const py::bytes &object, int32_t symbol_count, int32_t value_cou
     reader.read_states(states);
     reader.read_outputs(outputs);
     reader.read_buffers(buffers);
+    reader.read_late(late, stacks, rows);
     reader.read_kept(kept);
     reader.read_checks(checks);
     reader.read_calls(calls);
-    reader.create(object, symbol_count, value_count, moment_count, prepares_from, outside_bytes,
+    reader.create(object, symbol_count, late_count, value_count, moment_count, prepares_from, outside_bytes,
                   budget);
     executable->symbol_count = symbol_count;
     for (const py::handle &operands : evidence) {
@@ -407,9 +434,11 @@ void define_programs(PyObject *object)
     auto module = py::reinterpret_borrow<py::module_>(object);
     py::class_<Executable>(module, "Executable", py::custom_type_setup(collect_cycles<Executable>))
         .def(py::init(&make_executable), py::arg("object"), py::kw_only(), py::arg("symbol_count"),
-             py::arg("value_count"), py::arg("launch_count"), py::arg("feeds"),
+             py::arg("late_count"), py::arg("value_count"), py::arg("launch_count"), py::arg("feeds"),
              py::arg("value_binds"), py::arg("constants"), py::arg("states"), py::arg("outputs"),
-             py::arg("buffers"), py::arg("kept"), py::arg("prepares_from"), py::arg("checks"), py::arg("calls"), py::arg("evidence"),
+             py::arg("buffers"), py::arg("late"), py::arg("stacks"), py::arg("rows"),
+             py::arg("kept"), py::arg("prepares_from"), py::arg("checks"), py::arg("calls"),
+             py::arg("evidence"),
              py::arg("outside_bytes"), py::arg("budget"), py::arg("small"))
         .def("arena", &arena_of, py::arg("symbols"))
         .def("inspect", &inspect);

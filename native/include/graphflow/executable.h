@@ -71,6 +71,7 @@ typedef struct gf_output_spec {
     int32_t source;
     int32_t index;
     gf_shape shape; /* of GF_FROM_BUFFER */
+    int32_t late;   /* its shape is known only when the step has bound a symbol */
 } gf_output_spec;
 
 typedef struct gf_buffer_spec {
@@ -87,6 +88,18 @@ typedef struct gf_kept_spec {
     int64_t bytes;
 } gf_kept_spec;
 
+/* A block whose bytes are known only when the step has bound a symbol. */
+typedef struct gf_late_spec {
+    int32_t pointer;
+    gf_size bytes;
+} gf_late_spec;
+
+/* Rows that the step adds one by one. */
+typedef struct gf_stack_spec {
+    int32_t pointer;
+    gf_size row_bytes;
+} gf_stack_spec;
+
 /* The sizes a and b must be equal. */
 typedef struct gf_check_spec {
     gf_size a, b;
@@ -96,15 +109,19 @@ typedef struct gf_check_spec {
 #define GF_OVER_BUDGET (-2)
 
 typedef struct gf_description {
-    int32_t symbol_count, value_count, moment_count;
+    int32_t symbol_count, late_count; /* the last symbols are late: the step binds them */
+    int32_t value_count, moment_count;
     int32_t feed_count, value_bind_count, constant_count, state_count, output_count, buffer_count,
-        kept_count, source_count, check_count;
+        late_buffer_count, stack_count, row_count, kept_count, source_count, check_count;
     const gf_feed_spec *feeds;
     const gf_value_bind *value_binds;
     const gf_constant_spec *constants;
     const gf_state_spec *states;
     const gf_output_spec *outputs;
     const gf_buffer_spec *buffers;
+    const gf_late_spec *late;
+    const gf_stack_spec *stacks;
+    const int32_t *rows; /* pointers that only the step itself sets */
     const gf_kept_spec *kept;
     const int32_t *sources; /* the states that the kept buffers are made of */
     const gf_check_spec *checks;

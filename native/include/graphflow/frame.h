@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-#define GF_ABI_VERSION 2
+#define GF_ABI_VERSION 3
 
 typedef struct gf_frame gf_frame;
 
@@ -52,13 +52,19 @@ typedef struct gf_table {
     /* Called around each launch when frame->profile is nonzero, else never. */
     void (*launch_begin)(gf_frame *frame, int32_t launch);
     void (*launch_end)(gf_frame *frame, int32_t launch);
-    void *reserved_functions[10]; /* growable lists and allocation come here */
+    /* Makes room for a row of a stack that a loop adds rows to: pointers[] of the stack then is
+     * its memory. GF_OK or GF_NO_MEMORY. */
+    int32_t (*grow)(gf_frame *frame, int32_t stack, int64_t row);
+    /* A size that only the step knows, such as how many iterations a loop had: values[] then has
+     * everything that depends on it, pointers[] the memory. GF_OK or GF_NO_MEMORY. */
+    int32_t (*bind)(gf_frame *frame, int32_t symbol, int64_t value);
+    void *reserved_functions[8];
 } gf_table;
 
 struct gf_frame {
     const gf_table *table;
     void **pointers;       /* one per buffer id of the Plan: feeds, constants, states, … */
-    const int64_t *values; /* what gf_sizes wrote for this run's symbols */
+    const int64_t *values; /* what gf_sizes wrote for this run's symbols; see `bind` */
     int32_t status;        /* GF_*, set by fail/poll/host_call; read after launches that can fail */
     int32_t profile;       /* nonzero: report launches */
     int32_t site;          /* valid when status == GF_FAILED */
