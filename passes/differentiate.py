@@ -23,6 +23,7 @@ from ..ops.creation import ones_like, zeros_like
 from ..ops.indexed_slices import IndexedSlices, sum_slices
 from ..ops.region import inline_call
 from ..sizes import product
+from .differentiate_bodies import gradient_of_bodies
 
 __all__ = [
     "AggregationMethod",
@@ -202,7 +203,12 @@ class _Sweep:
             results: Sequence[Gradient | None] = sums  # rows stay rows
         else:
             with self.graph.name_scope(f"{node.op.name}_grad"):
-                results = self._rule(node, [None if g is None else convert(g) for g in sums])
+                dense = [None if g is None else convert(g) for g in sums]
+                if node.regions and node.op.name != "call":
+                    wanted = [t in reached and t not in self.stops for t in node.inputs]
+                    results = gradient_of_bodies(self.graph, node, dense, wanted, self._between)
+                else:
+                    results = self._rule(node, dense)
         if len(results) != len(node.inputs):
             raise InternalError(
                 f"the derivative of {node.op.name} gives {len(results)} gradients for "
@@ -217,6 +223,12 @@ class _Sweep:
                     f"{gradient.dtype}, not {tensor.dtype}\n  at {self.graph.location(node)}"
                 )
             self.gradients.setdefault(tensor, []).append(gradient)
+
+    def _between(
+        self, ys: Sequence[Tensor], begins: Sequence[Tensor], xs: Sequence[Tensor]
+    ) -> list[Gradient | None]:
+        """Gradients within a body."""
+        return _Sweep(self.graph, xs, ()).run(ys, begins)
 
     def _rule(self, node: Node, sums: list[Tensor | None]) -> Sequence[Gradient | None]:
         if node.op.name == "call" and node.attrs["gradient"] is None:

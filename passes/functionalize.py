@@ -212,6 +212,7 @@ class _Scope:
     effects:  in order; checked: pure nodes that may stop the run
     values:   (write, variable) -> the variable's value after it
     latest:   variable -> its value so far
+    trips:    sizes that loops here find out; each body has its own, whatever the user's are
     """
 
     def __init__(self, previous: Callable[[Any], Tensor], seen: Mapping):
@@ -222,6 +223,7 @@ class _Scope:
         self.checked: list[Node] = []
         self.values: dict[tuple, Tensor] = {}
         self.latest: dict[Any, Tensor] = {}
+        self.trips: set[Symbol] = set()
 
     def all_effects(self) -> tuple[Node, ...]:
         """Effects, and what only a control dependency asks for but may stop the run. Checks that
@@ -361,9 +363,10 @@ class _Cut:
 
             while(i) { w.assign_add(i); i + 1 }  -->  while(i, w) { i + 1, w + i }
         """
-        for symbol in symbols_of(tuple(node.attrs.values())):
-            if not self.sizes.is_bound(symbol) and self.graph.size_owners.get(symbol) is not None:
-                self.sizes.bind_trips(symbol)
+        trips = as_symbol(node.attrs.get("trips"))
+        if trips is not None and trips not in scope.trips:
+            scope.trips.add(trips)
+            self.sizes.bind_trips(trips)
         written, read = variables_of(node)
         given = {v: self._value(node, v, scope) for v in (*written, *read)}
         layout = Layout.of(node, len(written))
@@ -410,9 +413,11 @@ class _Cut:
         scope = _Scope(values.__getitem__, seen)
         for position, (old, new) in enumerate(zip(region.parameters, own, strict=True)):
             scope.tensors[old] = values[reads[position]] if position in reads else new
+        known = dict(self.sizes.symbols)
         for node in nodes:
             if not node.outputs or node.outputs[0] not in scope.tensors:
                 self._add(node, scope)
+        self.sizes.symbols = known
         results = [scope.tensors[t] for t in region.results]
         if layout.hands_on(number):
             after = [scope.latest.get(variable, values[variable]) for variable in written]

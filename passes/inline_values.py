@@ -105,7 +105,7 @@ class Inliner:
     def _inline_cost(self, tensor: Tensor, reads) -> tuple[float, int] | None:
         """(FLOPs of an element, nodes in a row) of a value to inline, None to compute it once."""
         node = tensor.node
-        if tensor in self.forced or node in self.checks or not self.on("inline"):
+        if node.controls or tensor in self.forced or node in self.checks or not self.on("inline"):
             return None
         cost, length = node.op.flops, 1
         for read, _ in reads:

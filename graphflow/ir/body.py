@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..errors import GraphError
-from .node import Node, Region, Tensor
+from .node import FrozenArray, Node, Region, Tensor
 from .op import EFFECT, STATE, find
 from .types import TensorType
 
@@ -79,6 +81,15 @@ class Body:
             raise GraphError(foreign_message(self.graph, tensor))
         found = self.captured[tensor] = self.parameter(tensor.tensor_type)
         return found
+
+    def adopt_shape(self, tensor: Tensor) -> Tensor:
+        """A tensor of the type of `tensor`, of which nothing else is read: what is outside need
+        not be captured for it."""
+        known = tensor.dims is not None
+        if not known or self.graph.body_of.get(tensor.node) is self or tensor in self.captured:
+            return self.adopt(tensor)
+        zero = FrozenArray(np.zeros((), tensor.dtype.numpy))
+        return find("broadcast_to")(find("constant")(value=zero), shape=tensor.dims)
 
     def capture(self, tensor: Tensor) -> Tensor:
         """A parameter for a tensor of another body, which whoever makes the region provides."""

@@ -160,8 +160,11 @@ def _numbers(value, sizes: Sizes):
     return substitute(value, sizes) if isinstance(value, (tuple, Size)) else value
 
 
-def run_node(node: Node, arrays: Sequence[np.ndarray], sizes: Sizes) -> list[np.ndarray]:
-    """The outputs of one operation. Effects take place. `sizes` binds every symbol."""
+def run_node(
+    node: Node, arrays: Sequence[np.ndarray], sizes: dict[Symbol, int]
+) -> list[np.ndarray]:
+    """The outputs of one operation. Effects take place. `sizes` binds every symbol but those that
+    the operation itself binds: the number of iterations of a loop, which is added to it."""
     node = concrete(node, sizes)
     with np.errstate(all="ignore"):
         if node.regions and node.op.reference is None:
@@ -171,8 +174,12 @@ def run_node(node: Node, arrays: Sequence[np.ndarray], sizes: Sizes) -> list[np.
         elif node.op.reference is None:
             raise InternalError(f"op {node.op.name} has no reference")
         elif node.regions:
-            bodies = [_body(region, sizes) for region in node.regions]
+            bodies = [_Body(region, sizes) for region in node.regions]
             outputs = node.op.reference(arrays, node.attrs, node, bodies)
+            trips = as_symbol(node.attrs.get("trips"))
+            if trips is not None:
+                sizes[trips] = bodies[-1].calls
+                node = concrete(node, sizes)
         else:
             outputs = node.op.reference(arrays, node.attrs, node)
     result = [
@@ -183,8 +190,16 @@ def run_node(node: Node, arrays: Sequence[np.ndarray], sizes: Sizes) -> list[np.
     return result
 
 
-def _body(region: Region, sizes: Sizes):
-    return lambda *arrays: run_region(region, arrays, sizes)
+class _Body:
+    """A body as a function of arrays."""
+
+    def __init__(self, region: Region, sizes: Sizes):
+        self.region, self.sizes = region, sizes
+        self.calls = 0
+
+    def __call__(self, *arrays):
+        self.calls += 1
+        return run_region(self.region, arrays, self.sizes)
 
 
 def run_region(

@@ -17,7 +17,7 @@ from itertools import count
 from typing import Any
 
 from ..errors import GraphError, GraphMismatchError, NotFoundError
-from ..sizes import Symbol
+from ..sizes import Size, Symbol
 from .body import Body, foreign_message
 from .build import building, infer
 from .node import Attrs, Node, Region, Tensor
@@ -99,6 +99,7 @@ class Graph:
         self.body: Body | None = None  # the innermost one that is being defined
         self.body_of: dict[Node, Body] = {}  # of the nodes that are in one
         self.size_owners: dict[Symbol, Node] = {}  # of sizes that a run finds out: their loops
+        self.trips: dict[Node, Size] = {}  # of loops that end when they will: how often they ran
         self._lock = threading.RLock()
 
     # -- definition ---------------------------------------------------------------------------
@@ -128,7 +129,10 @@ class Graph:
                 )
         body = self.body
         if body is not None:
-            inputs = tuple(map(body.adopt, inputs))
+            inputs = tuple(
+                body.adopt_shape(t) if k in op.shape_only else body.adopt(t)
+                for k, t in enumerate(inputs)
+            )
         else:
             for tensor in inputs:
                 if tensor.node in self.body_of:

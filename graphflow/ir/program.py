@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..sizes import Size, Symbol, as_symbol, symbols_of
 from .build import building, infer
 from .graph import Location
 from .node import Attrs, Node, Region, Tensor, topological
@@ -40,6 +41,7 @@ class Interner:
         self.origins: dict[Node, tuple[Origin, ...]] = {}
         self.constraints: list[tuple[Constraint, tuple[Origin, ...]]] = []
         self._nodes: dict[Any, Node] = {}
+        self.loops: dict[Symbol, Node] = {}  # that find out a size: their number of iterations
         self.origin: tuple[Origin, ...] = ()  # of the nodes that are made now
 
     @classmethod
@@ -49,6 +51,7 @@ class Interner:
         result.origins = {n: origins for n, origins in other.origins.items() if n in nodes}
         result.constraints = other.constraints
         result._nodes = {key: n for key, n in other._nodes.items() if n in nodes}
+        result.loops = {symbol: n for symbol, n in other.loops.items() if n in nodes}
         return result
 
     @contextmanager
@@ -72,7 +75,13 @@ class Interner:
         controls: tuple[Node, ...] = (),
         types: tuple[TensorType, ...] | None = None,
     ) -> Node:
-        """The node for these, made on first use. `types` skips the type rule (rebuilding)."""
+        """The node for these, made on first use. `types` skips the type rule (rebuilding).
+
+        What is made with a size that a loop finds out, and does not read anything of that size,
+        runs after the loop.
+        """
+        if self.loops and op.name != "parameter":
+            controls = self._after_loops(op, inputs, attrs, controls)
         key = (op, inputs, attrs, regions, serial, controls, types if not inputs else None)
         node = self._nodes.get(key)
         if node is None:
@@ -83,9 +92,26 @@ class Interner:
             node = Node(op, inputs, attrs, types, regions, controls, serial)
             self._nodes[key] = node
             self.origins[node] = self.origin
+            trips = as_symbol(attrs.get("trips")) if regions else None
+            if trips is not None:
+                self.loops[trips] = node
         elif not self.origins[node] and self.origin:
             self.origins[node] = self.origin
         return node
+
+
+    def _after_loops(self, op: Op, inputs, attrs: Attrs, controls) -> tuple[Node, ...]:
+        found = dict.fromkeys(controls)
+        for key, value in attrs.items():
+            if key == "trips" or not isinstance(value, (tuple, Size)):
+                continue
+            for symbol in symbols_of(value):
+                loop = self.loops.get(symbol)
+                if loop is not None and not any(
+                    symbol in symbols_of(t.dims or ()) for t in inputs
+                ):
+                    found[loop] = None
+        return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)
