@@ -304,6 +304,7 @@ class _Loop:
         made = self.graph.create(
             node.op, node.inputs, attrs, regions, f"{node.op.name}_residuals", node.controls
         )
+        self.graph.remade[made] = self.graph.remade.get(node, node)
         trips = None if self.scan else as_symbol(self.length)
         if trips is not None:
             self.graph.size_owners[trips] = made
@@ -422,6 +423,7 @@ class _Branches:
         made = graph.create(
             cond_op, node.inputs, node.attrs, tuple(regions), "cond_residuals", node.controls
         )
+        graph.remade[made] = graph.remade.get(node, node)
         outputs = iter(made.outputs[len(node.outputs) :])
         return [[next(outputs) for _ in tensors] for tensors in stored]
 

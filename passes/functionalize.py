@@ -27,6 +27,7 @@ from ..ops.reduction import resolve_reduce, resolve_sum_to
 from ..sizes import Dim, Size, Symbol, as_symbol, symbols_of
 from .feed_sizes import FeedSizes
 from .bodies import Layout
+from .remade import Together, together
 from .state_order import is_write, last_writes, variables_of
 
 # What takes its shape from another tensor becomes a plain operation now that ranks are known.
@@ -215,9 +216,10 @@ class _Scope:
     trips:    sizes that loops here find out; each body has its own, whatever the user's are
     """
 
-    def __init__(self, previous: Callable[[Any], Tensor], seen: Mapping):
+    def __init__(self, previous: Callable[[Any], Tensor], seen: Mapping, whole: Together):
         self.previous = previous
         self.seen = seen
+        self.whole = whole
         self.tensors: dict[Tensor, Tensor] = {}
         self.effects: list[Node] = []
         self.checked: list[Node] = []
@@ -246,7 +248,9 @@ class _Cut:
     def program(self, fetches):
         interner = self.interner
         fed = set(self.feeds)
-        scope = _Scope(_state, last_writes(self.needed, lambda node: _needs(node, fed)))
+        whole = together(self.graph, self.needed)
+        seen = last_writes(whole.nodes, lambda node: whole.needs(_needs(node, fed)))
+        scope = _Scope(_state, seen, whole)
         inputs = []
         for index, (feed, type_) in enumerate(
             zip(self.feeds, self.sizes.inner_types(), strict=True)
@@ -255,7 +259,7 @@ class _Cut:
                 tensor = find("feed")(index=index, type=type_)
             inputs.append(tensor)
             scope.tensors[feed] = tensor
-        for node in self.needed:
+        for node in whole.nodes:
             self._add(node, scope)
         results = tuple(scope.tensors[f] for f in fetches if isinstance(f, Tensor))
         updates = {
@@ -273,7 +277,7 @@ class _Cut:
         return build, interner.constraints
 
     def _add(self, node: Node, scope: _Scope) -> None:
-        origin = _origin(self.graph, node)
+        origin = _origin(self.graph, scope.whole.first.get(node, node))
         try:
             with self.interner.for_origin((origin,)):
                 outputs = self._convert(node, scope)
@@ -283,6 +287,10 @@ class _Cut:
             raise type(error)(f"{error}\n  {origin}") from None
         for old, new in zip(node.outputs, outputs, strict=True):
             scope.tensors.setdefault(old, new)
+        if node in scope.whole.first:
+            for old, whole in scope.whole.outputs.items():
+                if whole.node is node:
+                    scope.tensors.setdefault(old, scope.tensors[whole])
 
     def _convert(self, node: Node, scope: _Scope) -> Sequence[Tensor]:
         op = node.op
@@ -401,20 +409,23 @@ class _Cut:
         """
         region = owner.regions[number]
         interner = self.interner
-        with interner.for_origin((_origin(self.graph, owner),)):
+        with interner.for_origin(interner.origin):
             parameters = [
                 find("parameter")(index=index, dtype=type_.dtype, shape=type_.shape)
                 for index, type_ in enumerate(types)
             ]
         own, first, second = layout.parameters(parameters, len(read))
         values = dict(zip([*written, *read], [*first, *second], strict=True))
-        nodes = sorted(region.nodes(), key=lambda node: node.serial)
-        seen = last_writes(nodes, lambda node: [t.node for t in node.inputs] + list(node.controls))
-        scope = _Scope(values.__getitem__, seen)
+        whole = together(self.graph, sorted(region.nodes(), key=lambda node: node.serial))
+        seen = last_writes(
+            whole.nodes,
+            lambda node: whole.needs([*(t.node for t in node.inputs), *node.controls]),
+        )
+        scope = _Scope(values.__getitem__, seen, whole)
         for position, (old, new) in enumerate(zip(region.parameters, own, strict=True)):
             scope.tensors[old] = values[reads[position]] if position in reads else new
         known = dict(self.sizes.symbols)
-        for node in nodes:
+        for node in whole.nodes:
             if not node.outputs or node.outputs[0] not in scope.tensors:
                 self._add(node, scope)
         self.sizes.symbols = known

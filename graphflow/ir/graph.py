@@ -100,6 +100,7 @@ class Graph:
         self.body_of: dict[Node, Body] = {}  # of the nodes that are in one
         self.size_owners: dict[Symbol, Node] = {}  # of sizes that a run finds out: their loops
         self.trips: dict[Node, Size] = {}  # of loops that end when they will: how often they ran
+        self.remade: dict[Node, Node] = {}  # loops with more results, and what they were made of
         self._lock = threading.RLock()
 
     # -- definition ---------------------------------------------------------------------------
