@@ -97,12 +97,12 @@ def in_memory(node: Node) -> Sequence[Tensor]:
 
 def inline(region: Region, operands: Sequence[Tensor], effects: list[Node]) -> list[Tensor]:
     """The results of a body for these operands, as operations of the current builder; what the
-    body does is added to `effects`."""
+    body does is added to `effects`. Any tensors of the body may be its parameters here."""
     mapped: dict[Tensor, Tensor] = dict(zip(region.parameters, operands, strict=True))
     nodes: dict[Node, Node] = {}
     builder: Any = current_builder()
     for node in region.nodes():
-        if node.op.name == "parameter":
+        if node.outputs and all(tensor in mapped for tensor in node.outputs):
             continue
         copy = builder.create(
             node.op,

@@ -18,10 +18,12 @@ from .dce import dce
 from .find_attention import find_attention
 from .fold import fold
 from .fold_scales import fold_scales
+from .hoist import hoist
 from .inline_calls import inline_calls
 from .layout import layout
 from .rotate_loops import rotate_loops
 from .simplify import RULES, simplify
+from .trim_bodies import trim_bodies
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ GRAPH_PASSES: tuple[tuple[str, Pass], ...] = (
     # Numbers that the user's program computed from numbers: rules look for constants.
     ("fold", lambda p, o: fold(p)),
     ("simplify", lambda p, o: simplify(p, o.disable, o.fired)),
+    # Bodies are simple now, and what is outside of them too.
+    ("trim_bodies", lambda p, o: trim_bodies(p)),
+    ("hoist", lambda p, o: hoist(p)),
     # Rules merge constants, and gradients multiply them.
     ("fold", lambda p, o: fold(p)),
     # After simplify, which makes expressions equal that were not.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..sizes import Size, Symbol, as_symbol, symbols_of
 from .build import building, infer
@@ -32,6 +32,13 @@ class Origin:
 
     def __str__(self) -> str:
         return f"{self.name} ({self.op}) at {self.location}"
+
+
+class Replaced(NamedTuple):
+    """What takes the place of a node in the list of effects, and of its outputs."""
+
+    node: Node
+    outputs: Sequence[Tensor | None]
 
 
 class Interner:
@@ -165,13 +172,14 @@ class Program:
         return self.interner.origins.get(node, ())
 
     def rewrite(
-        self, rule: Callable[[Node], Node | Sequence[Tensor | None] | Tensor | None]
+        self, rule: Callable[[Node], Node | Replaced | Sequence[Tensor | None] | Tensor | None]
     ) -> Program:
         """Applies `rule` once to every node, inputs first.
 
         The rule sees the node with its inputs already rewritten, and returns None (keep it), a
         Tensor (replaces a node with one output), a sequence with a Tensor or None for each output,
-        or a Node that takes its place in the list of effects, too. Nodes the rule makes take over the node's origin. Returns `self` if nothing changed.
+        or a Node that takes its place in the list of effects, too (in a `Replaced`, with other
+        outputs than its own). Nodes the rule makes take over the node's origin. Returns `self` if nothing changed.
         """
         mapped: dict[Tensor, Tensor] = {}
         nodes: dict[Node, Node] = {}
@@ -188,6 +196,8 @@ class Program:
                     changed = changed or result is not node
                     nodes[node] = result
                     outputs = result.outputs
+                elif isinstance(result, Replaced):
+                    nodes[node], outputs = result
                 elif isinstance(result, Tensor):
                     outputs = (result,)
                 else:
