@@ -48,6 +48,7 @@ from .ops.convert import *
 from .ops.creation import *
 from .ops.cumulative import *
 from .control_flow import *
+from .functional import *
 from .ops.custom_gradient import *
 from .ops.effects import *
 from .ops.host_calls import *

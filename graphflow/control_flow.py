@@ -26,7 +26,7 @@ from .ops.creation import range as range_of
 from .ops.shapes import size_as_tensor
 from .ops.values import constant_value, symbolic_value
 from .sizes import Dim, is_nonnegative, maximum
-from .structures import Structure
+from .structures import Structure, keeps_type
 
 __all__ = ["case", "cond", "switch_case", "while_loop"]
 
@@ -275,7 +275,7 @@ class _Loop:
         after = after.adopted(self.body)
         rows = zip(start.paths, start.tensors, after.tensors, strict=True)
         for path, before, tensor in rows:
-            if not _keeps(before, tensor):
+            if not keeps_type(before, tensor):
                 raise TypeRuleError(
                     f"while_loop: loop variable {path} ({before.name}) is {before.tensor_type} "
                     f"when the loop begins and {tensor.tensor_type} after its body; it must keep "
@@ -377,14 +377,3 @@ class _Loop:
         finals = list(made.outputs)
         finals.insert(number, end)
         return finals[: self.start.count]
-
-
-def _keeps(before: Tensor, after: Tensor) -> bool:
-    """Whether a value may take the place of another one: equal, or sizes that a run compares."""
-    if before.dtype is not after.dtype or before.rank != after.rank or before.dims is None:
-        return False
-    for a, b in zip(before.dims, after.dims, strict=True):
-        difference = a - b
-        if isinstance(difference, int) and difference != 0:
-            return False
-    return True

@@ -92,6 +92,18 @@ class Structure:
         return nest.pack_sequence_as(self.shape, leaves)
 
 
+def keeps_type(before: Tensor, after: Tensor) -> bool:
+    """Whether a value may take the place of another one: of its dtype and shape, as far as sizes
+    can be compared before a run does."""
+    if before.dtype is not after.dtype or before.rank != after.rank or before.dims is None:
+        return False
+    for a, b in zip(before.dims, after.dims, strict=True):
+        difference = a - b
+        if isinstance(difference, int) and difference != 0:
+            return False
+    return True
+
+
 def _is_nothing(leaf: Any) -> bool:
     return leaf is None or isinstance(leaf, Node)
 

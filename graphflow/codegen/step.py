@@ -288,7 +288,7 @@ class _Step:
         kind = f"i{dtype.bits}"
         value = f.define(f"load {kind}, ptr {self.pointer(bound).text}, align 1", int64)
         if dtype.bits < 64:
-            extend = "sext" if dtype.is_signed else "zext"
+            extend = "zext" if dtype.is_unsigned else "sext"
             value = f.define(f"{extend} {kind} {value.text} to i64", int64)
         value = f.define(f"call i64 @llvm.smax.i64(i64 {value.text}, i64 0)", int64)
         return f.define(f"call i64 @llvm.smin.i64(i64 {value.text}, i64 {count.text})", int64)

@@ -18,6 +18,7 @@ from .convolution import (
     depthwise_conv2d_native,
     separable_conv2d,
 )
+from .dynamic_rnn import bidirectional_dynamic_rnn, dynamic_rnn
 from .layers import (
     bias_add,
     crelu,
@@ -86,6 +87,7 @@ __all__ = [
     "batch_norm_with_global_normalization",
     "batch_normalization",
     "bias_add",
+    "bidirectional_dynamic_rnn",
     "conv1d",
     "conv1d_transpose",
     "conv2d",
@@ -104,6 +106,7 @@ __all__ = [
     "depthwise_conv2d_native_backprop_filter",
     "depthwise_conv2d_native_backprop_input",
     "dropout",
+    "dynamic_rnn",
     "elu",
     "embedding_lookup",
     "fused_batch_norm",
