@@ -11,6 +11,7 @@ from typing import Any
 from ..ir.node import Node, Tensor
 from ..ir.program import Program
 from ..ir.verify import verify
+from .batch_iterations import batch_iterations
 from .bodies import each_body
 from .check_numerics import check_numerics
 from .cse import cse
@@ -61,6 +62,8 @@ GRAPH_PASSES: tuple[tuple[str, Pass], ...] = (
     # Bodies are simple now, and what is outside of them too.
     ("trim_bodies", lambda p, o: trim_bodies(p)),
     ("hoist", lambda p, o: hoist(p)),
+    # What is the same in all iterations is an operand now.
+    ("batch_iterations", lambda p, o: batch_iterations(p)),
     # Rules merge constants, and gradients multiply them.
     ("fold", lambda p, o: fold(p)),
     # After simplify, which makes expressions equal that were not.

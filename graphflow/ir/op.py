@@ -62,6 +62,10 @@ class Op:
         the input element at `index`, an index of the *input*.
     lower(node, context) -> list[Stmt]                       for NEST, CONVOLVE and EFFECT
         Whole loops, reading and writing through the context.
+    batch(node, inputs, batched) -> outputs
+        The operation for many independent applications at once: inputs that are `batched` have one
+        more dimension, the first one, and so have the outputs. None where there is no such form.
+        Elementwise operations need no rule.
     update(previous, node_inputs, node) -> (new value, results)   for STATE
         The pure meaning of a state operation: `previous` is the variable's value before.
     """
@@ -72,6 +76,7 @@ class Op:
     reference: Callable[..., Sequence[np.ndarray]] | None = None
     vjp: Callable[[Node, Sequence[Tensor | None]], Sequence[Any]] | None = None
     lower: Callable[..., Any] | None = None
+    batch: Callable[..., Sequence[Tensor] | None] | None = None
     update: Callable[..., Any] | None = None
     # Keeps its serial number when graphs are interned: two of them never become one.
     serial: bool = False

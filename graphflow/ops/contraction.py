@@ -111,6 +111,25 @@ def _contract_flops(node: Node) -> Dim:
     return 2 * multiply(product(node.outputs[0].dims), summed)
 
 
+def _batch_contract(node: Node, inputs, batched):
+    """Where only one operand is wide, its new dimension is a free one, which goes to the front."""
+    (batch_a, batch_b), (sum_a, sum_b) = node.attrs.batch, node.attrs.contracting
+    sides = []
+    for wide, axes in zip(batched, ((batch_a, sum_a), (batch_b, sum_b)), strict=True):
+        sides.append([tuple(axis + 1 for axis in row) if wide else row for row in axes])
+    (batch_a, sum_a), (batch_b, sum_b) = sides
+    if all(batched):
+        batch_a, batch_b = (0, *batch_a), (0, *batch_b)
+    made = contract(*inputs, batch=(batch_a, batch_b), contracting=(sum_a, sum_b))
+    if all(batched):
+        return [made]
+    place = len(batch_a)
+    if batched[1]:
+        place += len(inputs[0].dims) - len(batch_a) - len(sum_a)
+    rest = [axis for axis in range(len(made.dims)) if axis != place]
+    return [transposed(made, [place, *rest])]
+
+
 contract = define(
     Op(
         name="contract",
@@ -118,6 +137,7 @@ contract = define(
         infer=_infer_contract,
         reference=_reference_contract,
         vjp=_vjp_contract,
+        batch=_batch_contract,
         flops=2.0,  # for each element of the output and of the summed dimensions
         count_flops=_contract_flops,
     )

@@ -151,12 +151,27 @@ def _vjp_gather(node: Node, gradients):
     return [transposed(dense, back), None]
 
 
+def _batch_gather(node: Node, inputs, batched):
+    params, indices = inputs
+    axis, batch = node.attrs.axis, node.attrs.get("batch_dims", 0)
+    if all(batched):
+        return [gather_op(params, indices, axis=axis + 1, batch_dims=batch + 1)]
+    if batch:
+        return None
+    if batched[0]:
+        return [gather_op(params, indices, axis=axis + 1, batch_dims=0)]
+    made = gather_op(params, indices, axis=axis, batch_dims=0)
+    rest = [k for k in range(len(made.dims)) if k != axis]
+    return [transposed(made, [axis, *rest])]
+
+
 gather_op = define(
     Op(
         name="gather",
         infer=_infer_gather,
         reference=_reference_gather,
         vjp=_vjp_gather,
+        batch=_batch_gather,
         lower=_lower_gather,
     )
 )

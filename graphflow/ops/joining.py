@@ -86,12 +86,22 @@ def _concat_vjp(node: Node, gradients):
 
 
 # Passes lower it as one loop for each input instead, where it is not part of a larger expression.
+def _concat_batch(node: Node, inputs, batched):
+    (length,) = {x.dims[0] for x, wide in zip(inputs, batched, strict=True) if wide}
+    parts = [
+        x if wide else find("broadcast_to")(x, shape=(length, *x.dims))
+        for x, wide in zip(inputs, batched, strict=True)
+    ]
+    return [concat_op(*parts, axis=node.attrs["axis"] + 1)]
+
+
 concat_op = define(
     Op(
         name="concat",
         infer=_infer_concat,
         reference=lambda arrays, attrs, node: (np.concatenate(arrays, axis=attrs["axis"]),),
         vjp=_concat_vjp,
+        batch=_concat_batch,
         lower=_lower_concat,
     )
 )

@@ -88,6 +88,11 @@ def _reshape_vjp(node: Node, gradients):
 
 
 # `shape` may hold one -1, which the type rule resolves: read the node's type for the result.
+def _reshape_batch(node: Node, inputs, batched):
+    (x,) = inputs
+    return [reshape_op(x, shape=(x.dims[0], *node.outputs[0].dims))]
+
+
 reshape_op = define(
     Op(
         name="reshape",
@@ -95,6 +100,7 @@ reshape_op = define(
         infer=_infer_reshape,
         reference=_reshape_reference,
         vjp=_reshape_vjp,
+        batch=_reshape_batch,
     )
 )
 
@@ -191,6 +197,15 @@ def _broadcast_vjp(node: Node, gradients):
     return [None if g is None else sum_to(g, node.inputs[0])] + [None] * (len(node.inputs) - 1)
 
 
+def _broadcast_batch(node: Node, inputs, batched):
+    (x,) = inputs
+    shape = node.outputs[0].dims
+    ones = [1] * (len(shape) - len(node.inputs[0].dims))
+    if ones:
+        x = reshape_op(x, shape=(x.dims[0], *ones, *x.dims[1:]))
+    return [broadcast_op(x, shape=(x.dims[0], *shape))]
+
+
 broadcast_op = define(
     Op(
         name="broadcast_to",
@@ -199,6 +214,7 @@ broadcast_op = define(
             np.array(np.broadcast_to(arrays[0], attrs["shape"]), order="C"),
         ),
         vjp=_broadcast_vjp,
+        batch=_broadcast_batch,
         lower=_lower_broadcast,
     )
 )
@@ -279,6 +295,10 @@ def _transpose_vjp(node: Node, gradients):
     return [None if g is None else transpose_op(g, perm=inverse)]
 
 
+def _transpose_batch(node: Node, inputs, batched):
+    return [transpose_op(inputs[0], perm=(0, *(axis + 1 for axis in node.attrs["perm"])))]
+
+
 transpose_op = define(
     Op(
         name="transpose",
@@ -289,6 +309,7 @@ transpose_op = define(
             ),
         ),
         vjp=_transpose_vjp,
+        batch=_transpose_batch,
         lower=_lower_transpose,
     )
 )

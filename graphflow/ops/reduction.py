@@ -164,6 +164,13 @@ def _lower_reduce(node: Node, index, context, output):
 
 # axes: sorted numbers, or None for all axes of a tensor whose rank is not known yet, which
 # `resolve_reduce` replaces once it is.
+def _reduce_batch(node: Node, inputs, batched):
+    axes = node.attrs["axes"]
+    if axes is None:
+        axes = range(len(node.inputs[0].dims))
+    return [reduce_op(inputs[0], kind=node.attrs["kind"], axes=tuple(a + 1 for a in axes))]
+
+
 reduce_op = define(
     Op(
         name="reduce",
@@ -171,6 +178,7 @@ reduce_op = define(
         infer=_infer_reduce,
         reference=_reduce_reference,
         vjp=_reduce_vjp,
+        batch=_reduce_batch,
         lower=_lower_reduce,
         any_rank=True,
         flops=1,

@@ -141,12 +141,26 @@ def _spread_out(g: Tensor, steps: Sequence[int]) -> Tensor:
     return reshape_op(spread, shape=dims)
 
 
+def _slice_batch(node: Node, inputs, batched):
+    (x,) = inputs
+    attrs = node.attrs
+    return [
+        slice_op(
+            x,
+            begin=(0, *attrs["begin"]),
+            size=(x.dims[0], *attrs["size"]),
+            strides=(1, *attrs["strides"]),
+        )
+    ]
+
+
 slice_op = define(
     Op(
         name="slice",
         infer=_infer_slice,
         reference=_slice_reference,
         vjp=_slice_vjp,
+        batch=_slice_batch,
         lower=_lower_slice,
     )
 )
