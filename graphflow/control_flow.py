@@ -240,7 +240,7 @@ class _Loop:
         self.limit = limit
         scope = self.graph.current_scope[:-1]
         self.condition, self.body = (
-            Body(self.graph, f"the {what} of {scope}") for what in ("condition", "body")
+            Body(self.graph, f"the {what} of {scope}", repeats=True) for what in ("condition", "body")
         )
         self.start = start
         self.variables = list(start.tensors)  # with those that the loop adds

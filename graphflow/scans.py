@@ -37,7 +37,7 @@ def scan_over(
     graph = get_default_graph()
     carried = Structure.of(start, what)
     moving = Structure.of(sequences, what)
-    body = Body(graph, f"the body of {what}")
+    body = Body(graph, f"the body of {what}", repeats=True)
     with body.open():
         own = [body.parameter(tensor.tensor_type) for tensor in carried.tensors]
         rows = [

@@ -179,7 +179,7 @@ class _Loop:
         rows = [p for p in self.rows if is_wanted(p)]
         lasting = [p for p in self.lasting if is_wanted(p)]
         name = f"the gradient of {region.name}"
-        body = Body(graph, name, self._foreign)
+        body = Body(graph, name, self._foreign, repeats=True)
         self.body = body
         with body.open():
             down = [body.parameter(self.carried[k].tensor_type) for k in active]

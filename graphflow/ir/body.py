@@ -15,11 +15,14 @@ import numpy as np
 
 from ..errors import GraphError
 from .node import FrozenArray, Node, Region, Tensor
-from .op import EFFECT, STATE, find
+from .op import CONTRACT, EFFECT, POINTWISE, REDUCE, STATE, VIEW, Op, find
 from .types import TensorType
 
 if TYPE_CHECKING:
     from .graph import Graph
+
+_LIFTED = (POINTWISE, VIEW, REDUCE, CONTRACT)
+_GROWING = ("broadcast_to", "broadcast_like", "pad", "concat", "gather", "shape", "size")
 
 # What stands, in a body, for a tensor of another body that is not around it; None: nothing does.
 Foreign = Callable[[Tensor], "Tensor | None"]
@@ -28,16 +31,21 @@ Foreign = Callable[[Tensor], "Tensor | None"]
 class Body:
     """A body of `name` (for messages) while it is being defined in `graph`.
 
+    repeats: it is a loop's; what depends on nothing inside is then made before the loop, once
     captured: tensors from outside, with the parameters that stand for them, in order of first use
     controls: operations outside that something inside is to run after
     """
 
-    def __init__(self, graph: Graph, name: str, foreign: Foreign | None = None):
+    def __init__(
+        self, graph: Graph, name: str, foreign: Foreign | None = None, repeats: bool = False
+    ):
+        self.repeats = repeats
         self.graph = graph
         self.name = name
         self.parent = graph.body
         self.foreign = foreign
         self.captured: dict[Tensor, Tensor] = {}
+        self._stands_for: dict[Tensor, Tensor] = {}  # parameter -> what was captured
         self.controls: dict[Node, None] = dict.fromkeys(graph.open_controls)
         self.written: set = set()  # variables
         self.nodes: list[Node] = []
@@ -73,14 +81,39 @@ class Body:
         found = self.captured.get(tensor)
         if found is not None:
             return found
-        around = home is None or home in self._around()
-        if not around:
+        if not self._is_around(tensor):
             found = self.foreign(tensor) if self.foreign is not None else None
             if found is not None:
                 return found
             raise GraphError(foreign_message(self.graph, tensor))
         found = self.captured[tensor] = self.parameter(tensor.tensor_type)
         return found
+
+    def outside(self, tensor: Tensor) -> Tensor:
+        """What a parameter stands for; other tensors as they are."""
+        return self._stands_for.get(tensor, tensor)
+
+    def can_lift(self, op: Op, inputs, regions, controls) -> bool:
+        """Whether an operation can be made before the loop instead: it depends on nothing inside,
+        may run whether or not an iteration does, and is no larger than what it is made of."""
+        if not self.repeats or regions or op.serial or op.fallible or op.kind not in _LIFTED:
+            return False
+        if any(self.graph.body_of.get(node) is self for node in controls):
+            return False
+        lifted = False
+        for tensor in inputs:
+            constant = tensor.node.op.name == "constant"
+            inside = self.graph.body_of.get(tensor.node) is self
+            if inside and not constant and tensor not in self._stands_for:
+                return False
+            if not inside and not constant and not self._is_around(tensor):
+                return False
+            lifted = lifted or not constant
+        return lifted and op.name not in _GROWING
+
+    def _is_around(self, tensor: Tensor) -> bool:
+        home = self.graph.body_of.get(tensor.node)
+        return home is None or home in self._around()
 
     def adopt_shape(self, tensor: Tensor) -> Tensor:
         """A tensor of the type of `tensor`, of which nothing else is read: what is outside need
@@ -96,6 +129,7 @@ class Body:
         found = self.captured.get(tensor)
         if found is None:
             found = self.captured[tensor] = self.parameter(tensor.tensor_type)
+            self._stands_for[found] = tensor
         return found
 
     def _around(self) -> Iterator[Body]:

@@ -129,6 +129,10 @@ class Graph:
                     f"the current one\n  at {location}"
                 )
         body = self.body
+        if body is not None and body.can_lift(op, inputs, regions, (*self._controls, *controls)):
+            outside = tuple(map(body.outside, inputs))
+            with self.inside(body.parent):
+                return self.create(op, outside, attrs, (), name)
         if body is not None:
             inputs = tuple(
                 body.adopt_shape(t) if k in op.shape_only else body.adopt(t)
