@@ -6,6 +6,7 @@
 from . import errors, image, initializers, layers, losses, models, nest, nn, regularizers, train
 from .clip import *
 from .config import ConfigProto, RunMetadata, RunOptions
+from .control_flow import *
 from .dtypes import (
     DType,
     as_dtype,
@@ -20,6 +21,7 @@ from .dtypes import (
 from .dtypes import bool_ as bool  # noqa: A004
 from .dtypes import float64 as double
 from .framework import *
+from .functional import *
 from .initializers import (
     constant_initializer,
     glorot_normal_initializer,
@@ -47,8 +49,6 @@ from .ops.contraction import *
 from .ops.convert import *
 from .ops.creation import *
 from .ops.cumulative import *
-from .control_flow import *
-from .functional import *
 from .ops.custom_gradient import *
 from .ops.effects import *
 from .ops.host_calls import *

@@ -19,10 +19,10 @@ from .ir.body import Body
 from .ir.graph import get_default_graph
 from .ir.node import Attrs, Node, Region, Tensor
 from .ir.op import find
-from .ops.effects import Assert
 from .ops.control_flow import cond_op, scan_op, while_op
 from .ops.convert import convert, reject
 from .ops.creation import range as range_of
+from .ops.effects import Assert
 from .ops.shapes import size_as_tensor
 from .ops.values import constant_value, symbolic_value
 from .sizes import Dim, is_nonnegative, maximum
@@ -240,7 +240,8 @@ class _Loop:
         self.limit = limit
         scope = self.graph.current_scope[:-1]
         self.condition, self.body = (
-            Body(self.graph, f"the {what} of {scope}", repeats=True) for what in ("condition", "body")
+            Body(self.graph, f"the {what} of {scope}", repeats=True)
+            for what in ("condition", "body")
         )
         self.start = start
         self.variables = list(start.tensors)  # with those that the loop adds
@@ -340,8 +341,9 @@ class _Loop:
         step = self.next[number].node
         if step.op.name != "add" or self.own[1][number] not in step.inputs:
             return None
-        (other,) = [t for t in step.inputs if t is not self.own[1][number]] or [None]
-        if other is None or constant_value(other) is None or int(constant_value(other)) != 1:  # type: ignore[arg-type]
+        others = [t for t in step.inputs if t is not self.own[1][number]]
+        by = constant_value(others[0]) if len(others) == 1 else None
+        if by is None or int(by) != 1:
             return None
         outside = {p: t for t, p in self.condition.captured.items()}
         first = self.variables[number]
@@ -362,7 +364,7 @@ class _Loop:
         counts = range_of(first, end, dtype=first.dtype)
         if counts.dims != (length,):
             counts = find("reshape")(counts, shape=(length,))
-        operands = [t for t in _operands([self.body])]
+        operands = _operands([self.body])
         own = [*others(self.own[1]), self.own[1][number]]
         region = _closed(self.body, own, operands, others(self.next))
         attrs = {

@@ -1,4 +1,4 @@
-"""Functions of functions: `map_fn`, `vectorized_map`, `foldl`, `foldr` and `scan`, as in TensorFlow 1.
+"""Functions of functions, as in TensorFlow 1: `map_fn`, `vectorized_map`, folds and `scan`.
 
 `parallel_iterations`, `back_prop`, `swap_memory` and `infer_shape` are accepted: gradients flow
 unless `back_prop` is False, the rest changes nothing.
@@ -74,10 +74,14 @@ def map_fn(
         wanted = nest.flatten(dtype)
         found = nest.flatten(outputs)
         if len(wanted) != len(found):
-            reject("map_fn", f"fn returns {len(found)} tensors, dtype has {len(wanted)}", ValueError)
+            reject(
+                "map_fn", f"fn returns {len(found)} tensors, dtype has {len(wanted)}", ValueError
+            )
         for want, tensor in zip(wanted, found, strict=True):
             if as_dtype(want) is not tensor.dtype:
-                reject("map_fn", f"fn returns {tensor.dtype}, dtype says {as_dtype(want)}", TypeError)
+                reject(
+                    "map_fn", f"fn returns {tensor.dtype}, dtype says {as_dtype(want)}", TypeError
+                )
     return _finish(outputs, back_prop)
 
 

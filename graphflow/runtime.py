@@ -271,7 +271,11 @@ class Description:
             ],
             outputs=[
                 (
-                    o.pointer, OUTPUT_SOURCES.index(o.source), o.index, _numpy(o.dtype), o.dims,
+                    o.pointer,
+                    OUTPUT_SOURCES.index(o.source),
+                    o.index,
+                    _numpy(o.dtype),
+                    o.dims,
                     o.late,
                 )  # fmt: skip
                 for o in self.outputs

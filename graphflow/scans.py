@@ -1,5 +1,4 @@
-"""`scan_over`: one body for each row of some tensors. What maps, folds and recurrences are made of.
-"""
+"""`scan_over`: one body for each row of tensors. What maps, folds and recurrences are made of."""
 
 from __future__ import annotations
 
@@ -64,9 +63,7 @@ def scan_over(
     }
     inputs = [] if bound is None else [bound]
     inputs += [*carried.tensors, *moving.tensors, *body.captured]
-    node = graph.create(
-        scan_op, tuple(inputs), Attrs(attrs), (region,), what, list(body.controls)
-    )
+    node = graph.create(scan_op, tuple(inputs), Attrs(attrs), (region,), what, list(body.controls))
     finals = carried.rebuilt(node.outputs[: carried.count])
     return finals, outputs.rebuilt(node.outputs[carried.count :])
 

@@ -80,7 +80,7 @@ class Structure:
     def rebuilt(self, tensors: Iterable[Tensor]) -> Any:
         """The same structure of other tensors; more of them than it has are left over."""
         rest = iter(tensors)
-        leaves = []
+        leaves: list[Any] = []
         for leaf in self.leaves:
             if _is_nothing(leaf):
                 leaves.append(None)

@@ -11,6 +11,8 @@ machine's peak. Elementwise work stays where its operands are, unless nothing is
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..ir.node import Node, Tensor, topological
 from ..ir.op import CONTRACT, CONVOLVE, find
 from ..ir.program import Program, Replaced
@@ -229,7 +231,7 @@ class _Later:
             axes = (0, *(axis + 1 for axis in node.attrs["axes"]))
             return find("reduce")(tensors[0], kind="sum", axes=axes)
         if node.op.name == "contract" and all(wide):
-            moved = {
+            moved: dict[str, Any] = {
                 key: tuple(tuple(axis + 1 for axis in axes) for axes in node.attrs[key])
                 for key in ("batch", "contracting")
             }

@@ -1,4 +1,4 @@
-"""How the operands, parameters and results of operations with bodies lie, and bodies as programs."""
+"""How operands, parameters and results of operations with bodies lie; bodies as programs."""
 
 from __future__ import annotations
 

@@ -11,96 +11,35 @@ variables swapped), is copied by a cluster of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ..dtypes import int64
-from ..errors import InternalError
-from ..ir.node import Node, Region, Tensor
+from ..ir.node import Node, Tensor
 from ..ir.program import Program
 from ..loop import nodes as loop
-from ..loop.nodes import Buffer, Kernel, Stmt
-from ..ops.control_flow import cond_op, scan_op, split_scan
-from ..plan import (
-    ARENA,
-    CONSTANT,
-    KEPT,
-    ROW,
-    STACK,
-    Choose,
-    End,
-    HostCall,
-    Launch,
-    Mark,
-    Otherwise,
-    Output,
-    Plan,
-    PlanBuffer,
-    Repeat,
-    Row,
-    State,
-)
-from ..sizes import Dim, Size, multiply, product
+from ..loop.nodes import Stmt
+from ..plan import CONSTANT, KEPT, HostCall, Launch, Output, Plan, PlanBuffer, State
+from ..sizes import Size
 from .bodies import Inside
-from .cluster import BODIES, PREPARATION, TOGETHER, Cluster, Fusion, describe_cluster
+from .cluster import BODIES, PREPARATION, Cluster, Fusion, describe_cluster
 from .lower import Lowering
 from .lower_context import KernelBuilder, Sites
-from .lower_loops import elements
-from .memory import reuse
-from .outline import Outline, one_moment
+from .outline import Outline
 from .pipeline import PassOptions
-from .places import Inner, Place, Stored
+from .places import Place
+from .plan_bodies import BodyPlanner
+from .plan_items import Item, Launched, made_kernel
 from .schedule import is_host_call
-
-
-@dataclass
-class _Launched:
-    """One launch, lowered."""
-
-    clusters: list[Cluster]
-    kernel: Kernel | None
-    keys: list[Hashable]  # of the kernel's buffers, in order
-    used: list[dict[Hashable, None]]  # what each of the clusters uses
-    writes: set[Hashable]
-    call: int = -1
-    note: str = ""
-    prepared: bool = False
-    branches: int = 0  # of clusters that run side by side
-    outside: bool = False  # of a body: what its clusters call their values means nothing here
-
-    def moments(self) -> list[tuple[Cluster, dict[Hashable, None]]]:
-        """Its clusters, each with what it uses: they run one after the other."""
-        if self.outside:
-            return [(Cluster(-1, TOGETHER), used) for used in self.used]
-        rows = list(zip(self.clusters, self.used, strict=True))
-        return one_moment(rows) if self.branches else rows
-
-
-@dataclass
-class _Marked:
-    """A mark among the launches; `mark` makes it, given the numbers of buffers."""
-
-    mark: Callable[[Callable[[Hashable], int]], Mark]
-    used: list[dict[Hashable, None]] = field(default_factory=lambda: [{}])
-    keys: list[Hashable] = field(default_factory=list)
-    writes: set[Hashable] = field(default_factory=set)
-    prepared: bool = False
-
-    def moments(self) -> list[tuple[Cluster, dict[Hashable, None]]]:
-        return [(Cluster(-1, TOGETHER), self.used[0])]
-
-
-_Item = _Launched | _Marked
 
 
 def build_plan(program: Program, target: Any, options: PassOptions | None = None) -> Plan:
     """The launches, buffers and contracts of a step. `target` needs `vector_bits`, `registers`
     and `l2` (see codegen/target.py)."""
-    return _Planner(program, target, options or PassOptions()).run()
+    return Planner(program, target, options or PassOptions()).run()
 
 
-class _Planner(Outline):
+class Planner(Outline):
     """Plans a program, or with `inside` a body of one that has the run-time checks `sites`."""
 
     def __init__(
@@ -123,9 +62,9 @@ class _Planner(Outline):
         self._keep(items)
         return self._assemble(items)
 
-    def items(self) -> list[_Item]:
+    def items(self) -> list[Item]:
         """Launches in order, those first that prepare for every run, with marks among them."""
-        items: list[_Item] = []
+        items: list[Item] = []
         rows = zip(self.schedule.launches, self.schedule.notes, strict=True)
         for number, (group, note) in enumerate(rows):
             if group[0].kind == BODIES:
@@ -139,7 +78,11 @@ class _Planner(Outline):
         items.sort(key=lambda it: not it.prepared)
         return items
 
-    def _keep(self, launches: list[_Item]) -> None:
+    def of_body(self, program: Program, inside: Inside) -> Planner:
+        """The planner of a body within this one's program."""
+        return Planner(program, self.target, self.options, inside, self.sites)
+
+    def _keep(self, launches: list[Item]) -> None:
         """What launches of every run use of what is settled stays in memory from run to run."""
         settled = self.fusion.settled
         of_every_run: set[Hashable] = set()
@@ -157,7 +100,7 @@ class _Planner(Outline):
 
     # -- kernels ------------------------------------------------------------------------------
 
-    def _lower(self, clusters: list[Cluster], branches: list[list[Cluster]]) -> list[_Launched]:
+    def _lower(self, clusters: list[Cluster], branches: list[list[Cluster]]) -> list[Launched]:
         """The launch of some clusters, after one that prepares for it what stays the same."""
         if is_host_call(clusters[0]):
             return [self._host_call(clusters[0])]
@@ -199,8 +142,8 @@ class _Planner(Outline):
         for site in self.sites.sites[sites:]:
             used[-1] |= dict.fromkeys(site.buffers)
         name = _kernel_name(clusters)
-        kernel, keys = _kernel(name, builder, builder.workspaces)
-        launched = _Launched(
+        kernel, keys = made_kernel(name, builder, builder.workspaces)
+        launched = Launched(
             clusters, kernel, keys, used, writes, prepared=prepared, branches=len(branches)
         )
         for cluster in clusters:
@@ -208,29 +151,27 @@ class _Planner(Outline):
         once = builder.preparation
         if once is None or not once.blocks[0]:
             return [launched]
-        kernel, keys = _kernel(f"prepare_{name}", once, once.kept)
+        kernel, keys = made_kernel(f"prepare_{name}", once, once.kept)
         moment, note = Cluster(-1, PREPARATION), "computed only when a variable has changed"
         return [
-            _Launched(
-                [moment], kernel, keys, [dict.fromkeys(keys)], set(once.kept), -1, note, True
-            ),
+            Launched([moment], kernel, keys, [dict.fromkeys(keys)], set(once.kept), -1, note, True),
             launched,
         ]
 
-    def _host_call(self, cluster: Cluster) -> _Launched:
+    def _host_call(self, cluster: Cluster) -> Launched:
         node = cluster.nodes[0]
         inputs = tuple(self.storage_of(t) for t in node.inputs)
         outputs = tuple(t for t in node.outputs if t.dtype.kind != "token")
         self.calls.append((node, inputs, outputs))
         keys = list(dict.fromkeys((*inputs, *outputs)))
         used = [dict.fromkeys(keys)]
-        return _Launched([cluster], None, keys, used, set(outputs), len(self.calls) - 1)
+        return Launched([cluster], None, keys, used, set(outputs), len(self.calls) - 1)
 
     # -- assembly -----------------------------------------------------------------------------
 
-    def _assemble(self, items: list[_Item]) -> Plan:
+    def _assemble(self, items: list[Item]) -> Plan:
         found = self.arrange([row for it in items for row in it.moments()])
-        launches = [item for item in items if isinstance(item, _Launched)]
+        launches = [item for item in items if isinstance(item, Launched)]
         in_place = self.schedule.in_place
         self.ids = found.ids
         buffers = []
@@ -258,7 +199,7 @@ class _Planner(Outline):
                 commit = min(commit, number)
         numbers = iter(range(len(launches)))
         steps = tuple(
-            next(numbers) if isinstance(item, _Launched) else item.mark(self.ids.__getitem__)
+            next(numbers) if isinstance(item, Launched) else item.mark(self.ids.__getitem__)
             for item in items
         )
         return Plan(
@@ -308,7 +249,7 @@ class _Planner(Outline):
             tuple(shape),
         )
 
-    def _launch(self, launched: _Launched) -> Launch:
+    def _launch(self, launched: Launched) -> Launch:
         nodes = [n for c in launched.clusters for n in (*c.inlined, *c.nodes)]
         fallible = launched.kernel is None or any(c.fallible for c in launched.clusters)
         return Launch(
@@ -321,7 +262,7 @@ class _Planner(Outline):
             len(launched.moments()),
         )
 
-    def _reasons(self, launches: list[_Launched]) -> dict[str, str]:
+    def _reasons(self, launches: list[Launched]) -> dict[str, str]:
         """What each launch is made of and why it is one; why a variable is not updated in place."""
         reasons = {}
         for number, launched in enumerate(launches):
@@ -343,300 +284,6 @@ class _Planner(Outline):
         return "something that needs the new value can fail, or reads the old value later"
 
 
-class BodyPlanner:
-    """Plans an operation with bodies: what comes before it, its bodies between marks, what comes
-    after.
-
-    A body is planned as a program of its own. Its parameters and results are memory of the program
-    around it; the values that iterations hand on are to it what variables are to a run, so a new
-    one is written over the old one where that is safe, and otherwise the two change places.
-    """
-
-    def __init__(self, around: _Planner, node: Node, note: str):
-        self.around = around
-        self.node = node
-        self.note = note
-        self.before: list[_Item] = []
-        self.after: list[_Item] = []
-        # What has to stay in memory from the first iteration to the last.
-        self.spanning: dict[Hashable, None] = {}
-
-    def items(self) -> list[_Item]:
-        if self.node.op is cond_op:
-            return self._choice()
-        return self._loop()
-
-    # -- branches -----------------------------------------------------------------------------
-
-    def _choice(self) -> list[_Item]:
-        node, around = self.node, self.around
-        predicate, *operands = [self._place(tensor) for tensor in node.inputs]
-        marks: list[_Item] = [
-            _Marked(lambda ids: Choose(ids(predicate), node), [{predicate: None}]),
-            _Marked(lambda ids: Otherwise()),
-        ]
-        outputs = {tensor: None for tensor in node.outputs}
-        found: list[_Item] = []
-        for mark, region in zip(marks, node.regions, strict=True):
-            known = dict(zip(region.parameters, operands, strict=True))
-            program = _body_program(around.program, region.parameters, region.results, {}, region)
-            sub = self._planner(program, Inside({}, ()))
-            for (key, _), tensor in zip(sub.outputs, node.outputs, strict=True):
-                known[key] = tensor
-            found += [mark, *self._within(sub, known)]
-        end = _Marked(lambda ids: End(), [outputs])
-        return [*self.before, *found, end]
-
-    # -- loops --------------------------------------------------------------------------------
-
-    def _loop(self) -> list[_Item]:
-        node, around = self.node, self.around
-        attrs, (region,) = node.attrs, node.regions
-        scan = node.op is scan_op
-        given = node.inputs if scan else node.inputs[1:]
-        bounds: Sequence[Tensor] = ()
-        if scan:
-            bounds, starts, sequences, captured = split_scan(given, attrs)
-        else:
-            count = attrs["variables"]
-            starts, sequences, captured = given[:count], (), given[count:]
-        carries, moving = len(starts), len(sequences)
-        own = region.parameters[:carries]
-        rows = region.parameters[carries : carries + moving]
-        lasting = region.parameters[carries + moving :]
-        results = region.results if scan else region.results[1:]
-        variables = [_Carried(number) for number in range(carries)]
-        updates = dict(zip(variables, results[:carries], strict=True))
-        flags = [] if scan else [region.results[0]]
-        program = _body_program(
-            around.program, [*rows, *lasting], [*flags, *results[carries:]], updates, region
-        )
-        sub = self._planner(program, Inside(dict(zip(own, variables, strict=True)), set(lasting)))
-
-        known: dict[Hashable, Hashable] = {}
-        swaps: list[tuple[Hashable, Hashable]] = []
-        begin: list[tuple[Hashable, Tensor]] = []  # memory, and what is in it at first
-        end: list[tuple[Tensor, Hashable]] = []  # results, and where they are at last
-        for variable, parameter, start, result in zip(
-            variables, own, starts, node.outputs, strict=False
-        ):
-            state = sub.states[variable]
-            here: Hashable = result
-            in_place = state["write"] is None or variable in sub.schedule.in_place
-            if not in_place and result in around.places:
-                here = self._memory(result, ARENA)
-                end.append((result, here))
-            known[parameter] = here
-            if state["write"] is not None:
-                there = here if in_place else self._memory(result, ARENA)
-                known[state["write"]] = there
-                if not in_place:
-                    swaps.append((here, there))
-                    self.spanning[there] = None
-            self.spanning[here] = None
-            begin.append((here, start))
-        outside: list[tuple[Hashable, Hashable, Dim]] = []  # row, the whole, bytes of a row
-        for parameter, sequence in zip(rows, sequences, strict=True):
-            row = known[parameter] = self._memory(parameter, ROW)
-            outside.append((row, self._place(sequence), _bytes(parameter)))
-        known.update(zip(lasting, map(self._place, captured), strict=True))
-        fetched = [key for key, _ in sub.outputs]
-        go_on: Hashable = None
-        if not scan:
-            go_on = known[fetched.pop(0)] = self._memory(region.results[0], ARENA)
-            begin.append((go_on, node.inputs[0]))
-            self.spanning[go_on] = None
-        for key, value, stack in zip(
-            fetched, results[carries:], node.outputs[carries:], strict=True
-        ):
-            whole: Hashable = stack
-            if not scan and stack in around.places:
-                whole = self._memory(stack, STACK)
-                end.append((stack, whole))
-            elif not scan:
-                around.places[stack] = Place(STACK, 0)
-            row = known[key] = self._memory(value, ROW)
-            outside.append((row, whole, _bytes(value)))
-        for row, whole, _ in outside:
-            self.spanning[row] = self.spanning[whole] = None
-        bound = self._place(bounds[0]) if bounds else None
-        if bound is not None:
-            self.spanning[bound] = None
-        body = self._within(sub, known)
-        self._copied(begin, "begin", self.before)
-        if bound is not None:
-            stacks = node.outputs[carries:]
-            self._cleared(stacks, bounds[0])
-        if end:
-            self._copied([(result, key) for result, key in end], "end", self.after)
-
-        def mark(ids: Callable[[Hashable], int]) -> Mark:
-            return Repeat(
-                -1 if go_on is None else ids(go_on),
-                attrs["length"] if scan else 0,
-                -1 if bound is None else ids(bound),
-                bool(scan and attrs["reverse"]),
-                tuple(Row(ids(row), ids(whole), size) for row, whole, size in outside),
-                tuple((ids(a), ids(b)) for a, b in swaps),
-                None if scan else attrs["trips"],
-                node,
-            )
-
-        span = [dict(self.spanning)]
-        first, last = _Marked(mark, span), _Marked(lambda ids: End(), span)
-        return [*self.before, first, *body, last, *self.after]
-
-    def _copied(self, rows: Sequence[tuple[Hashable, Any]], what: str, into: list[_Item]) -> None:
-        """A launch that puts values where they are wanted: tensors, or what is in memory."""
-        around = self.around
-        if not rows:
-            return
-        builder = KernelBuilder(
-            around.sites, around.storage_of, around.describe, [key for key, _ in rows]
-        )
-        for key, value in rows:
-            dims = around.describe(key).shape
-            with elements(builder, product(dims), 4.0) as position:
-                if isinstance(value, Tensor):
-                    element = builder.at(value, position)
-                else:
-                    element = loop.Load(builder.buffer(value, write=False), builder.index(position))
-                builder.store(key, position, element)
-        self._emit(builder, f"{what}_{self.node.op.name}", into)
-
-    def _cleared(self, stacks: Sequence[Tensor], bound: Tensor) -> None:
-        """A launch that fills the rows with zeros that no iteration comes to."""
-        around = self.around
-        if not stacks:
-            return
-        builder = KernelBuilder(around.sites, around.storage_of, around.describe, stacks)
-        for stack in stacks:
-            length, *dims = stack.dims
-            count = loop.cast(builder.at(bound, builder.math.constant(0)), int64)
-            rows = loop.apply("minimum", loop.apply("maximum", count, loop.ZERO),
-                              loop.index(length))  # fmt: skip
-            first = builder.let(loop.mul(rows, loop.index(product(dims))))
-            rest = loop.apply("sub", loop.index(product(stack.dims)), first)
-            var = loop.Var(builder.name("i"))
-            store = loop.Store(
-                builder.buffer(stack, write=True),
-                loop.add(first, var),
-                loop.Const(0.0 if stack.dtype.is_floating else 0, stack.dtype),
-            )
-            builder.emit(loop.For(var, rest, loop.VECTOR, (store,)))
-        self._emit(builder, "clear_rows", self.after)
-
-    def _emit(self, builder: KernelBuilder, name: str, into: list[_Item]) -> None:
-        kernel, keys = _kernel(name, builder, builder.workspaces)
-        used = builder.reads | builder.writes
-        moment = Cluster(-1, TOGETHER)
-        into.append(_Launched([moment], kernel, keys, [used], set(builder.writes), -1, self.note))
-
-    # -- bodies -------------------------------------------------------------------------------
-
-    def _planner(self, program: Program, inside: Inside) -> _Planner:
-        around = self.around
-        return _Planner(program, around.target, around.options, inside, around.sites)
-
-    def _place(self, tensor: Tensor) -> Hashable:
-        """The memory of an operand."""
-        key = self.around.storage_of(tensor)
-        if key is None:
-            raise InternalError(f"{self.node.op.name}: {tensor!r} is not in memory")
-        return key
-
-    def _memory(self, tensor: Tensor, place: str) -> Inner:
-        """New memory for a value of this type."""
-        name = self.node.op.name
-        return Inner(Stored(name, tensor.dtype, tuple(tensor.dims), Place(place, 0)))
-
-    def _within(self, sub: _Planner, known: dict[Hashable, Hashable]) -> list[_Item]:
-        """The launches of a body over the memory of the program around it; `known` says which
-        memory its parameters and results are."""
-        around = self.around
-        sites, calls = len(around.sites.sites), len(around.calls)
-        items = sub.items()
-        rows = [row for item in items for row in item.moments()]
-        over: dict[Tensor, Tensor] = {}
-        if "memory.in_place" not in around.disable:
-            first: dict[Hashable, int] = {}
-            last: dict[Hashable, int] = {}
-            for number, (_, keys) in enumerate(rows):
-                for key in keys:
-                    first.setdefault(key, number)
-                    last[key] = number
-            over = reuse([cluster for cluster, _ in rows], sub.places, first, last)
-        mapped = dict(known)
-
-        def here(key: Hashable) -> Hashable:
-            key = over.get(key, key)  # type: ignore[call-overload]
-            if key in mapped:
-                return mapped[key]
-            if isinstance(key, Inner):
-                found: Hashable = key
-            elif isinstance(key, Tensor) and key.node.op.name == "constant":
-                found = around.storage_of(key)
-            else:
-                found = Inner(sub.stored(key))
-            mapped[key] = found
-            return found
-
-        result: list[_Item] = []
-        for item in items:
-            item.keys = [here(key) for key in item.keys]
-            item.used = [{here(key): None for key in used} for used in item.used]
-            item.writes = {here(key) for key in item.writes}
-            if isinstance(item, _Marked):
-                make = item.mark
-                item.mark = lambda ids, make=make: make(lambda key: ids(here(key)))  # type: ignore
-                result.append(item)
-                continue
-            if item.call >= 0:
-                item.call += calls
-            # What it computed in place is known by now; its clusters mean nothing outside.
-            item.outside = True
-            if item.prepared:
-                item.prepared = all(
-                    self._is_settled(key) for key in item.keys if key not in item.writes
-                )
-                self.spanning.update(dict.fromkeys(item.writes))
-                self.before.append(item)
-                continue
-            result.append(item)
-        for number, site in enumerate(around.sites.sites[sites:], sites):
-            keys = tuple(here(key) for key in site.buffers)
-            around.sites.sites[number] = replace(site, buffers=keys)
-        around.calls += [
-            (node, tuple(map(here, inputs)), tuple(map(here, outputs)))
-            for node, inputs, outputs in sub.calls
-        ]
-        given = set(known.values())
-        for item in result:
-            for used in item.used:
-                self.spanning.update({key: None for key in used if key in given})
-        return result
-
-    def _is_settled(self, key: Hashable) -> bool:
-        return isinstance(key, Tensor) and (
-            key in self.around.fusion.settled or key.node.op.name == "constant"
-        )
-
-
-@dataclass(frozen=True)
-class _Carried:
-    """What a body's program calls a value that iterations hand on."""
-
-    number: int
-
-
-def _bytes(tensor: Tensor) -> Dim:
-    return multiply(product(tensor.dims), tensor.dtype.bytes)
-
-
-def _body_program(around: Program, feeds, fetches, updates, region: Region) -> Program:
-    return Program(tuple(feeds), tuple(fetches), updates, region.effects, around.interner)
-
-
 def _side_by_side(builder: KernelBuilder, tasks: Sequence[tuple[Stmt, ...]]) -> Stmt:
     """for t parallel:  task number t"""
     var = loop.Var(builder.name("t"))
@@ -645,18 +292,6 @@ def _side_by_side(builder: KernelBuilder, tasks: Sequence[tuple[Stmt, ...]]) -> 
         here = loop.apply("eq", var, loop.Const(number))
         chosen = (loop.If(here, tasks[number], chosen),)
     return loop.For(var, loop.Const(len(tasks)), loop.PARALLEL, chosen, 1)
-
-
-def _kernel(
-    name: str, builder: KernelBuilder, workspaces: Sequence[Buffer]
-) -> tuple[Kernel, list[Hashable]]:
-    """What was built as a kernel, and the keys of its buffers: those that it uses."""
-    body = tuple(builder.blocks[0])
-    used = loop.targets(body)
-    rows = [row for row in builder.buffers.items() if row[1] in used]
-    rows += [(buffer, buffer) for buffer in workspaces if buffer in used]
-    buffers = tuple(buffer for _, buffer in rows)
-    return Kernel(name, buffers, body), [key for key, _ in rows]
 
 
 _TELLING = ("contract", "convolve", "convolve_weights", "reduce")

@@ -90,8 +90,7 @@ class _Residuals:
         if self._inner_sizes(tuple(node.attrs.values())):
             return False
         return all(
-            p in node.op.shape_only or self.is_free(t, depth + 1)
-            for p, t in enumerate(node.inputs)
+            p in node.op.shape_only or self.is_free(t, depth + 1) for p, t in enumerate(node.inputs)
         )
 
     def recomputed(self, tensor: Tensor) -> Tensor | None:
@@ -296,9 +295,7 @@ class _Loop:
         new = [tensor for tensor in stored if tensor not in known]
         if not new and self.scan:
             return stacks | {tensor: node.outputs[known[tensor]] for tensor in stored}
-        whole = Region(
-            region.parameters, (*region.results, *new), region.effects, name=region.name
-        )
+        whole = Region(region.parameters, (*region.results, *new), region.effects, name=region.name)
         attrs = node.attrs if self.scan else Attrs({**node.attrs, "trips": self.length})
         regions = (*node.regions[:-1], whole)
         made = self.graph.create(

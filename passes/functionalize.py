@@ -25,8 +25,8 @@ from ..ops.control_flow import body_types
 from ..ops.movement import resolve_like
 from ..ops.reduction import resolve_reduce, resolve_sum_to
 from ..sizes import Dim, Size, Symbol, as_symbol, symbols_of
-from .feed_sizes import FeedSizes
 from .bodies import Layout
+from .feed_sizes import FeedSizes
 from .remade import Together, together
 from .state_order import is_write, last_writes, variables_of
 
@@ -378,17 +378,14 @@ class _Cut:
         written, read = variables_of(node)
         given = {v: self._value(node, v, scope) for v in (*written, *read)}
         layout = Layout.of(node, len(written))
-        operands = layout.operands(
-            inputs, [given[v] for v in written], [given[v] for v in read]
-        )
+        operands = layout.operands(inputs, [given[v] for v in written], [given[v] for v in read])
         attrs = Attrs({**self._attrs(node), **layout.attrs})
         types = body_types(node.op, [t.tensor_type for t in operands], attrs)
         # A read before the loop of what the loop writes finds, inside, what was written last.
         reads = {
             position: tensor.node.attrs["variable"]
             for position, tensor in enumerate(layout.in_body(node.inputs))
-            if tensor.node.op.name == "variable_read"
-            and tensor.node.attrs["variable"] in written
+            if tensor.node.op.name == "variable_read" and tensor.node.attrs["variable"] in written
         }
         regions = tuple(
             self._region(node, number, types, layout, list(written), list(read), reads)

@@ -37,8 +37,8 @@ from ..ir.op import POINTWISE as POINTWISE_OP
 from ..ir.program import Program
 from ..sizes import Dim, exact_quotient
 from .cluster import (
-    COLUMNS,
     BODIES,
+    COLUMNS,
     CONCAT,
     CONTRACTION,
     EFFECT_KIND,

@@ -99,7 +99,8 @@ class Loop:
         return self.node.attrs["length" if self.is_scan else "trips"]
 
     def parameters(self) -> list[Tensor]:
-        return [part.parameter for part in (*self.carried, *self.rows, *self.captured)]
+        given = [each.parameter for each in (*self.rows, *self.captured)]
+        return [*(each.parameter for each in self.carried), *given]
 
     def results(self) -> list[Tensor]:
         after = [*self.go_on, *(each.result for each in self.carried)]

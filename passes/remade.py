@@ -90,9 +90,7 @@ def _union(group: Sequence[Node]) -> tuple[Node, list[list[int]]]:
         whole.serial,
         whole.graph,
     )
-    positions = [
-        [*range(fixed), *(place[column] for column in rows[fixed:])] for rows in last
-    ]
+    positions = [[*range(fixed), *(place[column] for column in rows[fixed:])] for rows in last]
     return made, positions
 
 

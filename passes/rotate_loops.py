@@ -53,7 +53,5 @@ def _rotated(node: Node, condition: Region, body: Region) -> Region:
     count = node.attrs["variables"]
     effects: list[Node] = []
     results = inline(body, body.parameters, effects)
-    (go_on,) = inline(
-        condition, [*results[:count], *body.parameters[count:]], effects
-    )
+    (go_on,) = inline(condition, [*results[:count], *body.parameters[count:]], effects)
     return Region(body.parameters, [go_on, *results], effects, body.name)

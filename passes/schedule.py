@@ -59,8 +59,9 @@ def schedule(
     disable: frozenset[str],
     transaction: bool = True,
 ) -> Schedule:
-    """Orders clusters. With `transaction`, what can fail comes before writes in place. `updates` are those that give a variable its new value, `writes` what could
-    do so in place; `arena_bytes` is the size of a tensor that lives in the arena, else 0."""
+    """Orders clusters. `updates` are those that give a variable its new value, `writes` what could
+    do so in place; `arena_bytes` is the size of a tensor that lives in the arena, else 0. With
+    `transaction`, what can fail comes before writes in place."""
     place = {cluster: number for number, cluster in enumerate(clusters)}
     of_node = {node: cluster for cluster in clusters for node in cluster.nodes}
     direct: list[set[int]] = []
@@ -102,7 +103,9 @@ def schedule(
     groups: dict[int, list[list[Cluster]]] = {}
     if not disable & {"side_by_side", "merge_launches", "fuse"}:
         groups = _groups(order, place, direct)
-    launches, notes, found = _launches(order, groups, writers if transaction else (), updates, disable)
+    launches, notes, found = _launches(
+        order, groups, writers if transaction else (), updates, disable
+    )
     return Schedule(launches, in_place, notes, found)
 
 

@@ -28,9 +28,7 @@ class Settled:
     kept:  values that others read, with arithmetic behind them: they are stored, once
     """
 
-    def __init__(
-        self, program: Program, enabled: bool = True, lasting: Collection[Tensor] = ()
-    ):
+    def __init__(self, program: Program, enabled: bool = True, lasting: Collection[Tensor] = ()):
         self.nodes: set[Node] = set()
         self.kept: set[Tensor] = set()
         self.lasting = {tensor.node for tensor in lasting}  # leaves that count as constants
@@ -52,8 +50,10 @@ class Settled:
                 if position not in node.op.shape_only:
                     users.setdefault(tensor, []).append(node)
             if node.op.kind == LEAF:
-                lasting = node in self.lasting or node.op.name == "constant" or (
-                    node.op.name == "state" and node.attrs["variable"] not in program.updates
+                lasting = (
+                    node in self.lasting
+                    or node.op.name == "constant"
+                    or (node.op.name == "state" and node.attrs["variable"] not in program.updates)
                 )
                 if lasting and _is_static(node):
                     self.nodes.add(node)

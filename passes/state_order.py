@@ -1,10 +1,10 @@
 """Which write of a variable each read sees, and in which order writes apply.
 
-An operation whose bodies use variables uses them itself. A read sees the value after the last write among its ancestors, by data or control; without one,
+A read sees the value after the last write among its ancestors, by data or control; without one,
 the value before the step. Writes apply in the order of their creation, which no dependency
 contradicts. That order is the program's own only where it does not matter (additions, subtractions
 and scatter updates commute) or where dependencies say it: a plain assign that is not ordered with
-every other write of its variable is an error.
+every other write of its variable is an error, and so is an operation whose bodies write it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from ..errors import UnorderedWritesError
 from ..ir.node import Node
 from ..ir.op import STATE
-
 
 Use = tuple[Node, object]  # an operation and a variable that it uses
 
@@ -48,9 +47,7 @@ def last_writes(
     Ancestors are bit sets of writes, numbered in order. Raises UnorderedWritesError.
     """
     found: dict[Use, Node | None] = {}
-    uses = {
-        node: variables_of(node) for node in nodes if node.op.kind == STATE or node.regions
-    }
+    uses = {node: variables_of(node) for node in nodes if node.op.kind == STATE or node.regions}
     writes = [node for node in nodes if node in uses and uses[node][0]]
     if not writes:
         return {(n, v): None for n, (_, read) in uses.items() for v in read}

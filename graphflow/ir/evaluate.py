@@ -166,22 +166,24 @@ def run_node(
     """The outputs of one operation. Effects take place. `sizes` binds every symbol but those that
     the operation itself binds: the number of iterations of a loop, which is added to it."""
     node = concrete(node, sizes)
+    outputs: Sequence[Any]
+    reference: Any = node.op.reference
     with np.errstate(all="ignore"):
         if node.regions and node.op.reference is None:
             if node.op.name != "call":
                 raise InternalError(f"op {node.op.name} has no reference")
-            outputs: Sequence[Any] = run_region(node.regions[0], arrays, sizes)
+            outputs = run_region(node.regions[0], arrays, sizes)
         elif node.op.reference is None:
             raise InternalError(f"op {node.op.name} has no reference")
         elif node.regions:
             bodies = [_Body(region, sizes) for region in node.regions]
-            outputs = node.op.reference(arrays, node.attrs, node, bodies)
+            outputs = reference(arrays, node.attrs, node, bodies)
             trips = as_symbol(node.attrs.get("trips"))
             if trips is not None:
                 sizes[trips] = bodies[-1].calls
                 node = concrete(node, sizes)
         else:
-            outputs = node.op.reference(arrays, node.attrs, node)
+            outputs = reference(arrays, node.attrs, node)
     result = [
         np.zeros((), np.bool_) if type_.dtype.kind == "token" else np.asarray(value)
         for value, type_ in zip(outputs or [None] * len(node.types), node.types, strict=True)

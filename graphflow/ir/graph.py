@@ -141,9 +141,7 @@ class Graph:
         else:
             for tensor in inputs:
                 if tensor.node in self.body_of:
-                    raise GraphError(
-                        f"{op.name}: {foreign_message(self, tensor)}\n  at {location}"
-                    )
+                    raise GraphError(f"{op.name}: {foreign_message(self, tensor)}\n  at {location}")
         rules = SizeRules()
         try:
             types = infer(op, inputs, attrs, regions, rules)

@@ -106,7 +106,6 @@ class Interner:
             self.origins[node] = self.origin
         return node
 
-
     def _after_loops(self, op: Op, inputs, attrs: Attrs, controls) -> tuple[Node, ...]:
         found = dict.fromkeys(controls)
         for key, value in attrs.items():
@@ -114,9 +113,7 @@ class Interner:
                 continue
             for symbol in symbols_of(value):
                 loop = self.loops.get(symbol)
-                if loop is not None and not any(
-                    symbol in symbols_of(t.dims or ()) for t in inputs
-                ):
+                if loop is not None and not any(symbol in symbols_of(t.dims or ()) for t in inputs):
                     found[loop] = None
         return tuple(found)
 
@@ -179,7 +176,8 @@ class Program:
         The rule sees the node with its inputs already rewritten, and returns None (keep it), a
         Tensor (replaces a node with one output), a sequence with a Tensor or None for each output,
         or a Node that takes its place in the list of effects, too (in a `Replaced`, with other
-        outputs than its own). Nodes the rule makes take over the node's origin. Returns `self` if nothing changed.
+        outputs than its own). Nodes the rule makes take over the node's origin. Returns `self` if
+        nothing changed.
         """
         mapped: dict[Tensor, Tensor] = {}
         nodes: dict[Node, Node] = {}

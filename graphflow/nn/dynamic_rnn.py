@@ -10,8 +10,8 @@ from ..ops.convert import convert, reject
 from ..ops.creation import range as range_of
 from ..ops.movement import transpose
 from ..ops.reduction import reduce_max
-from ..ops.shapes import size_as_tensor
 from ..ops.sequences import checked_lengths, reverse_sequence
+from ..ops.shapes import size_as_tensor
 from ..scans import scan_over
 from ..sizes import Dim
 from ..variable_scope import variable_scope

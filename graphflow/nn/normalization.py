@@ -12,13 +12,13 @@ from ..ir.op import find
 from ..ir.types import is_static
 from ..ops.arithmetic import maximum
 from ..ops.convert import convert, known_axes, known_axis, reject
+from ..ops.custom_gradient import custom_gradient
 from ..ops.indexing import reshaped, transposed
 from ..ops.math import rsqrt
 from ..ops.moments import moments_over, normalize_op
 from ..ops.padding import pad_op
 from ..ops.pooling import window_sum
 from ..ops.reduction import moments, reduce_mean, reduce_sum
-from ..ops.custom_gradient import custom_gradient
 from ..sizes import Dim, exact_quotient, product
 from .spatial import channels_first
 

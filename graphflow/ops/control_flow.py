@@ -13,6 +13,7 @@ whose number of iterations only the run finds out has a size of its own, `trips`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def _stacked(rows: list[list[np.ndarray]], types: Sequence[TensorType]) -> list[
     """For each stack its rows in one array; of known row shape even where there are none."""
     arrays = []
     for number, type_ in enumerate(types):
-        shape = (len(rows), *(type_.shape or ())[1:])
+        shape: Any = (len(rows), *(type_.shape or ())[1:])
         array = np.zeros(shape, type_.dtype.numpy)
         for position, row in enumerate(rows):
             array[position] = row[number]
