@@ -15,7 +15,7 @@ from typing import Any
 from . import nest
 from .dtypes import bool_, int32
 from .errors import TypeRuleError
-from .ir.body import Body
+from .ir.body import Body, has_effect, traced_with_writes
 from .ir.graph import get_default_graph
 from .ir.node import Attrs, Node, Region, Tensor
 from .ir.op import find
@@ -238,27 +238,33 @@ class _Loop:
     def __init__(self, start: Structure, condition: Callable, body: Callable, limit):
         self.graph = get_default_graph()
         self.limit = limit
-        scope = self.graph.current_scope[:-1]
-        self.condition, self.body = (
-            Body(self.graph, f"the {what} of {scope}", repeats=True)
-            for what in ("condition", "body")
-        )
         self.start = start
-        self.variables = list(start.tensors)  # with those that the loop adds
+        scope = self.graph.current_scope[:-1]
+        self.condition, self.body = traced_with_writes(
+            lambda written: [
+                Body(self.graph, f"the {what} of {scope}", repeats=True, written=written)
+                for what in ("condition", "body")
+            ],
+            lambda bodies: self._trace(*bodies, condition, body),
+        )
+
+    def _trace(self, own_condition: Body, own_body: Body, condition, body) -> None:
+        self.condition, self.body = own_condition, own_body
+        self.variables = list(self.start.tensors)  # with those that the loop adds
         types = [tensor.tensor_type for tensor in self.variables]
         self.own: list[list[Tensor]] = []
-        for each in (self.condition, self.body):
+        for each in (own_condition, own_body):
             with each.open():
                 self.own.append([each.parameter(type_) for type_ in types])
-        with self.condition.open():
-            found = condition(*start.rebuilt(self.own[0]))
-            self.test = self.condition.adopt(convert(found, what="while_loop"))
+        with own_condition.open():
+            found = condition(*self.start.rebuilt(self.own[0]))
+            self.test = own_condition.adopt(convert(found, what="while_loop"))
         if self.test.dtype is not bool_ or self.test.rank != 0:
             reject(
                 "while_loop",
                 f"cond must return a bool scalar, it returned {self.test.tensor_type}",
             )
-        with self.body.open():
+        with own_body.open():
             self.next = self._next(body)
 
     def _next(self, function: Callable) -> list[Tensor]:
@@ -377,5 +383,9 @@ class _Loop:
         inputs = (*others(self.variables), counts, *operands)
         made = self.graph.create(scan_op, inputs, Attrs(attrs), (region,), "while", controls)
         finals = list(made.outputs)
+        if any(map(has_effect, self.body.nodes)):
+            # Who asks for the count asks for what the loop does, too.
+            with self.graph.control_dependencies([made]):
+                end = find("identity")(end)
         finals.insert(number, end)
         return finals[: self.start.count]

@@ -3,7 +3,8 @@
 Every operation of the program is compiled by itself, as a step of one node with arrays of its own
 for its results, and Python calls one after the other: nothing is rewritten, fused, planned or
 written in place. What a run costs this way, against the compiled step, is what declaring the graph
-first is worth. A kernel is compiled once for an operation, its attributes and the sizes of its
+first is worth. A loop is one operation, compiled whole, but runs in NumPy where sizes depend on how
+long it runs. A kernel is compiled once for an operation, its attributes and the sizes of its
 inputs, whoever uses it; reshapes share memory; an array is released after its last use.
 """
 
@@ -23,13 +24,15 @@ from .compile import CompileOptions, Step, compile_program
 from .config import KernelTime, RunMetadata
 from .errors import GraphError, ResourceExhaustedError
 from .interpreted import Array, InterpretedSession, Request
-from .ir.evaluate import effects_in_order, last_uses
+from .ir.body import has_effect
+from .ir.evaluate import effects_in_order, last_uses, run_node
 from .ir.node import Node, Tensor
 from .ir.op import EFFECT, LEAF, VIEW, find
 from .ir.program import Interner, Origin, Program
 from .ir.variable import VariableHandle
 from .passes import pipeline
 from .passes.cluster import root
+from .sizes import is_trip_symbol, symbols_of
 
 _NO_PASSES = frozenset(pipeline.names())
 
@@ -128,6 +131,7 @@ class _Recipe:
         rest = (tensor for node in order for tensor in node.outputs)
         positions = {tensor: k for k, tensor in enumerate(dict.fromkeys((*given, *rest)))}
         self._count = len(positions) - len(given)
+        self._late = threading.local()  # sizes that loops of the run under way have found out
         last = last_uses(order, program.roots())
         self._operations = []
         for number, node in enumerate(order):
@@ -136,7 +140,7 @@ class _Recipe:
             origins = program.origin(node)
             self._operations.append(
                 _Operation(
-                    _view_of(node) if node.op.kind == VIEW else kernels.call(node, origins),
+                    self._call_of(node, origins, kernels),
                     tuple(positions[tensor] for tensor in node.inputs),
                     tuple(positions[tensor] for tensor in _results(node)),
                     tuple(positions[tensor] for tensor in last.get(number, ())),
@@ -154,6 +158,7 @@ class _Recipe:
         self, feeds: Sequence[Array], states: Sequence[Array], metadata: RunMetadata | None
     ) -> tuple[list[Array], dict[VariableHandle, Array]]:
         values: list[Any] = [*feeds, *states, *self._constants, *[None] * self._count]
+        self._late.sizes = {}
         if metadata is not None:
             self._run_timed(values, metadata)
         else:
@@ -165,6 +170,12 @@ class _Recipe:
                     values[k] = None
         fetched = [kept.of(values) for kept in self._fetches]
         return fetched, {variable: kept.of(values) for variable, kept in self._updates.items()}
+
+    def _call_of(self, node: Node, origins, kernels: _Kernels) -> Callable[..., Sequence[Array]]:
+        if _has_late_sizes(node):
+            # Kernels are compiled for sizes that are known: these run in NumPy.
+            return lambda *arrays: run_node(node, arrays, self._late.sizes)
+        return _view_of(node) if node.op.kind == VIEW else kernels.call(node, origins)
 
     def _run_timed(self, values: list[Any], metadata: RunMetadata) -> None:
         metadata.kernels = []
@@ -179,6 +190,12 @@ class _Recipe:
                 KernelTime(number, operation.name, (operation.origin,), start, end)
             )
         metadata.launches = len(metadata.kernels)
+
+
+def _has_late_sizes(node: Node) -> bool:
+    """Whether a size in it is known only when some loop has ended."""
+    values = [*node.attrs.values(), *(t.dims for t in (*node.inputs, *node.outputs))]
+    return any(map(is_trip_symbol, symbols_of(values)))
 
 
 def _results(node: Node) -> list[Tensor]:
@@ -273,7 +290,7 @@ def _alone(node: Node, origins: tuple[Origin, ...]) -> Program:
             find("feed")(index=index, type=tensor.tensor_type)
             for index, tensor in enumerate(node.inputs)
         )
-        serial = 1 if node.op.serial else 0
+        serial = 1 if node.op.serial or has_effect(node) else 0
         alone = interner.create(node.op, feeds, node.attrs, node.regions, serial=serial)
-    runs_for_itself = node.op.kind == EFFECT or node.op.fallible
+    runs_for_itself = node.op.kind == EFFECT or node.op.fallible or has_effect(node)
     return Program(feeds, tuple(_results(alone)), {}, (alone,) * runs_for_itself, interner)

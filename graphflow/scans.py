@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import TypeRuleError
-from .ir.body import Body
+from .ir.body import Body, traced_with_writes
 from .ir.graph import get_default_graph
 from .ir.node import Attrs, Tensor
 from .ir.types import TensorType
@@ -36,16 +36,27 @@ def scan_over(
     graph = get_default_graph()
     carried = Structure.of(start, what)
     moving = Structure.of(sequences, what)
-    body = Body(graph, f"the body of {what}", repeats=True)
-    with body.open():
-        own = [body.parameter(tensor.tensor_type) for tensor in carried.tensors]
-        rows = [
-            body.parameter(TensorType(tensor.dtype, _row_dims(tensor, path, what)))
-            for tensor, path in zip(moving.tensors, moving.paths, strict=True)
-        ]
-        after, made = function(carried.rebuilt(own), moving.rebuilt(rows))
-        handed_on = carried.like(after, what, "the function").adopted(body)
-        outputs = Structure.of(made, what).adopted(body)
+
+    def trace(bodies: list[Body]) -> None:
+        (body,) = bodies
+        with body.open():
+            parameters = [body.parameter(tensor.tensor_type) for tensor in carried.tensors]
+            moved = [
+                body.parameter(TensorType(tensor.dtype, _row_dims(tensor, path, what)))
+                for tensor, path in zip(moving.tensors, moving.paths, strict=True)
+            ]
+            after, made = function(carried.rebuilt(parameters), moving.rebuilt(moved))
+            found[:] = [
+                [*parameters, *moved],
+                carried.like(after, what, "the function").adopted(body),
+                Structure.of(made, what).adopted(body),
+            ]
+
+    found: list[Any] = []
+    (body,) = traced_with_writes(
+        lambda written: [Body(graph, f"the body of {what}", repeats=True, written=written)], trace
+    )
+    own, handed_on, outputs = found
     for path, before, then in zip(carried.paths, carried.tensors, handed_on.tensors, strict=True):
         if not keeps_type(before, then):
             raise TypeRuleError(
@@ -53,7 +64,7 @@ def scan_over(
                 f"{then.tensor_type} after a step; it must keep its dtype and shape\n"
                 f"  the value is {then.name}, at {graph.location(then.node)}"
             )
-    region = body.region([*own, *rows], [*handed_on.tensors, *outputs.tensors])
+    region = body.region(own, [*handed_on.tensors, *outputs.tensors])
     attrs = {
         "carries": carried.count,
         "sequences": moving.count,

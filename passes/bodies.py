@@ -58,10 +58,6 @@ class Layout:
     def operands(self, inputs: Sequence, written: Sequence, read: Sequence) -> tuple:
         return (*inputs[: self.place], *written, *inputs[self.place :], *read)
 
-    def in_body(self, inputs: Sequence) -> Sequence:
-        """Of operands before anything is added, those that are parameters of the bodies."""
-        return inputs[self.place - self.body_place :]
-
     def parameters(self, parameters: Sequence, reads: int) -> tuple[list, list, list]:
         """Of parameters in their new places: the old ones, those of written, of read values."""
         end = len(parameters) - reads

@@ -381,14 +381,8 @@ class _Cut:
         operands = layout.operands(inputs, [given[v] for v in written], [given[v] for v in read])
         attrs = Attrs({**self._attrs(node), **layout.attrs})
         types = body_types(node.op, [t.tensor_type for t in operands], attrs)
-        # A read before the loop of what the loop writes finds, inside, what was written last.
-        reads = {
-            position: tensor.node.attrs["variable"]
-            for position, tensor in enumerate(layout.in_body(node.inputs))
-            if tensor.node.op.name == "variable_read" and tensor.node.attrs["variable"] in written
-        }
         regions = tuple(
-            self._region(node, number, types, layout, list(written), list(read), reads)
+            self._region(node, number, types, layout, list(written), list(read))
             for number in range(len(node.regions))
         )
         effect = any(region.effects for region in regions)
@@ -399,7 +393,7 @@ class _Cut:
             scope.latest[variable] = value
         return results
 
-    def _region(self, owner: Node, number: int, types, layout: Layout, written, read, reads):
+    def _region(self, owner: Node, number: int, types, layout: Layout, written, read):
         """A body over this program's sizes, its parameters of the given types.
 
         Equal bodies are one object, so that equal operations are.
@@ -419,8 +413,7 @@ class _Cut:
             lambda node: whole.needs([*(t.node for t in node.inputs), *node.controls]),
         )
         scope = _Scope(values.__getitem__, seen, whole)
-        for position, (old, new) in enumerate(zip(region.parameters, own, strict=True)):
-            scope.tensors[old] = values[reads[position]] if position in reads else new
+        scope.tensors.update(zip(region.parameters, own, strict=True))
         known = dict(self.sizes.symbols)
         for node in whole.nodes:
             if not node.outputs or node.outputs[0] not in scope.tensors:

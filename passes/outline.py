@@ -66,6 +66,8 @@ class Outline(Places):
         lasting = inside.lasting if inside else ()
         super().__init__(program, fuse(program, disable, lasting), inside)
         self.disable = disable
+        # Memory that changes places with other memory while a run is under way.
+        self.twins: list[tuple[Hashable, Hashable]] = []
         self.schedule = self._scheduled()
 
     def _scheduled(self) -> Schedule:
@@ -123,6 +125,9 @@ class Outline(Places):
             for key in keys:
                 first.setdefault(key, number)
                 last[key] = number
+        for a, b in self.twins:
+            first[a] = first[b] = min(first[a], first[b])
+            last[a] = last[b] = max(last[a], last[b])
         stored = {key: self.stored(key) for key in dict.fromkeys((*self.places, *first))}
         over = {}
         if "memory.in_place" not in self.disable:

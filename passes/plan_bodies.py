@@ -117,6 +117,7 @@ class BodyPlanner:
                 known[state["write"]] = there
                 if not in_place:
                     swaps.append((here, there))
+                    around.twins.append((here, there))
                     self.spanning[there] = None
             self.spanning[here] = None
             begin.append((here, start))
@@ -296,6 +297,7 @@ class BodyPlanner:
             (node, tuple(map(here, inputs)), tuple(map(here, outputs)))
             for node, inputs, outputs in sub.calls
         ]
+        around.twins += [(here(a), here(b)) for a, b in sub.twins]
         given = set(known.values())
         for item in result:
             for used in item.used:

@@ -7,7 +7,7 @@ region gets the tensor as an operand. Constants are used as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -33,11 +33,17 @@ class Body:
 
     repeats: it is a loop's; what depends on nothing inside is then made before the loop, once
     captured: tensors from outside, with the parameters that stand for them, in order of first use
+    written: variables that it writes, where that is known already: their reads are inside
     controls: operations outside that something inside is to run after
     """
 
     def __init__(
-        self, graph: Graph, name: str, foreign: Foreign | None = None, repeats: bool = False
+        self,
+        graph: Graph,
+        name: str,
+        foreign: Foreign | None = None,
+        repeats: bool = False,
+        written: Iterable = (),
     ):
         self.repeats = repeats
         self.graph = graph
@@ -47,7 +53,8 @@ class Body:
         self.captured: dict[Tensor, Tensor] = {}
         self._stands_for: dict[Tensor, Tensor] = {}  # parameter -> what was captured
         self.controls: dict[Node, None] = dict.fromkeys(graph.open_controls)
-        self.written: set = set()  # variables
+        self.written: set = set(written)  # variables, known before or found on the way
+        self.read_before: set = set()  # variables that were read outside for this body
         self.nodes: list[Node] = []
         self._count = 0
 
@@ -154,6 +161,22 @@ class Body:
         effects = tuple(node for node in self.nodes if has_effect(node))
         captured = [p for p in self.captured.values() if p not in parameters]
         return Region((*parameters, *captured), results, effects, name=self.name)
+
+
+def traced_with_writes(make: Callable, trace: Callable) -> list[Body]:
+    """The bodies that `make(written variables)` gives, when `trace(bodies)` has defined them.
+
+    A variable that no iteration writes is read once, before the loop. That one of them does is
+    known only at the end: then the bodies are defined once more, with the reads inside.
+    """
+    written: set = set()
+    while True:
+        bodies = make(written)
+        trace(bodies)
+        found = set().union(*(body.written for body in bodies))
+        if not found.intersection(*[set().union(*(body.read_before for body in bodies))]):
+            return bodies
+        written |= found
 
 
 def has_effect(node: Node) -> bool:

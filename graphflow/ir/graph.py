@@ -140,7 +140,7 @@ class Graph:
             )
         else:
             for tensor in inputs:
-                if tensor.node in self.body_of:
+                if tensor.node in self.body_of and tensor.node.op.name != "constant":
                     raise GraphError(f"{op.name}: {foreign_message(self, tensor)}\n  at {location}")
         rules = SizeRules()
         try:
@@ -243,6 +243,7 @@ class Graph:
         What no body has written is read before all of them, once."""
         body = self.body
         while body is not None and variable not in body.written:
+            body.read_before.add(variable)
             body = body.parent
         return body
 
