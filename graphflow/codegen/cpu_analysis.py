@@ -289,7 +289,7 @@ def captures(body: Sequence[loop.Stmt]) -> Captures:
             declared.add(id(stmt.var))
         elif isinstance(stmt, loop.Local):
             declared.add(id(stmt))
-        elif isinstance(stmt, (loop.Store, loop.Accumulate)):
+        elif isinstance(stmt, (loop.Store, loop.Accumulate, loop.Prefetch)):
             target(stmt.target)
         elif isinstance(stmt, loop.Invoke):
             for argument, _ in stmt.arguments:

@@ -88,6 +88,8 @@ class _Writer:
             self.rows.append("else")
             self.block(stmt.otherwise)
             self.rows.append("end")
+        elif isinstance(stmt, loop.Prefetch):
+            self.rows.append(("prefetch", numbers[id(stmt.target)], *values))
         elif isinstance(stmt, loop.Check):
             self.rows.append(("check", stmt.site, *values))
         else:
