@@ -131,9 +131,7 @@ class _Row:
             key = builder.storage_of(tensor)
             if how == SAME and key is not None and key in builder.reads:
                 place = builder.math.add(position, builder.math.constant(length))
-                builder.emit(
-                    loop.Prefetch(builder.buffer(key, write=False), builder.index(place))
-                )
+                builder.emit(loop.Prefetch(builder.buffer(key, write=False), builder.index(place)))
 
     def _closure(self, sums, stores) -> tuple[list[Tensor], list[Tensor]]:
         """The element members that these need and that are not known yet, in order; and those

@@ -51,9 +51,9 @@ PRIMARY = len(LEVELS)
 _DEEPEST = 12  # nesting of one expression before a part is named
 
 _KEYWORDS = frozenset(
-    ("kernel", "scalars", "let", "local", "stack", "if", "else", "check", "site", "prefetch", "call", "size",
-     "same", "true", "false", "inf", "nan", "grain", "max", "min", *loop.LOOP_KINDS,
-     *loop.OPERATORS)
+    ("kernel", "scalars", "let", "local", "stack", "if", "else", "prefetch", "check", "site",
+     "call", "size", "same", "true", "false", "inf", "nan", "grain", "max", "min",
+     *loop.LOOP_KINDS, *loop.OPERATORS)
 )  # fmt: skip
 
 
