@@ -72,7 +72,7 @@ class _Planner(Outline):
             launches += before
             if launched.kernel is None or launched.kernel.body:
                 launches.append(launched)
-        launches.sort(key=lambda it: not it.prepared)
+        launches = _preparing_first(launches)
         self._keep(launches)
         return self._assemble(launches)
 
@@ -271,6 +271,27 @@ class _Planner(Outline):
         if any(key is state["read"] for key, _ in self.outputs):
             return "its old value is fetched"
         return "something that needs the new value can fail, or reads the old value later"
+
+
+def _preparing_first(launches: Sequence[_Launched]) -> list[_Launched]:
+    """Launches with those that prepare at the front, each after what it needs and nothing else:
+    memory then holds few of the values that are only made to be packed."""
+    preparing = [it for it in launches if it.prepared]
+    writer = {key: number for number, it in enumerate(preparing) for key in it.writes}
+    needs = [
+        [writer[key] for used in it.used for key in used if writer.get(key, number) != number]
+        for number, it in enumerate(preparing)
+    ]
+    needed = {other for found in needs for other in found}
+    order: dict[int, None] = {}
+    stack = [number for number in reversed(range(len(preparing))) if number not in needed]
+    while stack:
+        missing = [other for other in needs[stack[-1]] if other not in order]
+        if missing:
+            stack += reversed(missing)
+        else:
+            order[stack.pop()] = None
+    return [*(preparing[number] for number in order), *(it for it in launches if not it.prepared)]
 
 
 def _side_by_side(builder: KernelBuilder, tasks: Sequence[tuple[Stmt, ...]]) -> Stmt:

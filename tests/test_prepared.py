@@ -60,6 +60,22 @@ def test_it_runs_only_when_a_variable_has_changed():
         assert launched(session, y, feeds) == again
 
 
+def test_memory_holds_few_of_the_values_that_are_made_to_be_packed():
+    """Each layer's weights are scaled right before they are packed, not all layers' at first."""
+    x = tf.placeholder(tf.float32, [1, 4, 4, 128])
+    y, layers = x, 5
+    for _ in range(layers):
+        y = tf.layers.conv2d(y, 128, 3, padding="same", use_bias=False)
+        y = tf.nn.relu(tf.layers.batch_normalization(y, training=False))
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        report = tf.explain(y, session=session)
+        scaled = 3 * 3 * 128 * 128 * 4
+        assert report.arena_bytes < 2 * scaled
+        feeds = {x: array(1, 4, 4, 128)}
+        close(session.run(y, feeds), expected(y, feeds, session))
+
+
 def test_every_way_of_changing_a_variable_counts(tmp_path):
     x, y = network()
     variables = tf.global_variables()
