@@ -88,8 +88,8 @@ class _Planner(Outline):
                         del used[key]
                 of_every_run.update(used)
         for launched in launches:
-            for key in launched.writes if launched.prepared else ():
-                if key in of_every_run:
+            for key in launched.keys if launched.prepared else ():  # in an order that never varies
+                if key in launched.writes and key in of_every_run:
                     self.places[key] = Place(KEPT, 0)
 
     # -- kernels ------------------------------------------------------------------------------

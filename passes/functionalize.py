@@ -15,11 +15,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..errors import FeedError, GraphError, InternalError, TypeRuleError
+from ..ir.build import building
 from ..ir.graph import Graph
 from ..ir.node import Attrs, Node, Region, Tensor
 from ..ir.op import EFFECT, STATE, find
 from ..ir.program import Interner, Origin, Program
-from ..ir.types import TensorType
+from ..ir.types import TensorType, is_static
 from ..ops.movement import resolve_like
 from ..ops.reduction import resolve_reduce, resolve_sum_to
 from ..sizes import Dim, Size, Symbol, as_symbol, symbols_of
@@ -189,6 +190,17 @@ def _origin(graph: Graph, node: Node) -> Origin:
     return Origin(graph.names[node], graph.locations[node], node.op.name)
 
 
+def _as_defined(node: Node, inputs: Sequence[Tensor]) -> bool:
+    """Whether a node's types are what they were when it was defined: known sizes of known sizes
+    only, so that its type rule would neither find nor ask anything new."""
+    if not inputs or node.regions:
+        return False
+    for old, new in zip(node.inputs, inputs, strict=True):
+        if not is_static(new.dims) or old.tensor_type != new.tensor_type:
+            return False
+    return all(is_static(type_.shape) for type_ in node.types)
+
+
 class _Cut:
     """One attempt at the Program, with the sizes merged so far."""
 
@@ -218,17 +230,10 @@ class _Cut:
             self.tensors[feed] = tensor
         fed = set(self.feeds)
         seen = last_writes(self.needed, lambda node: _needs(node, fed))
-        for node in self.needed:
-            origin = _origin(self.graph, node)
-            try:
-                with interner.for_origin((origin,)):
-                    outputs = self._convert(node, seen)
-            except GraphError as error:
-                if str(origin.location) in str(error):
-                    raise
-                raise type(error)(f"{error}\n  {origin}") from None
-            for old, new in zip(node.outputs, outputs, strict=True):
-                self.tensors.setdefault(old, new)
+        with building(interner):
+            for node in self.needed:
+                self._place(node, seen)
+        interner.origin = ()
         results = tuple(self.tensors[f] for f in fetches if isinstance(f, Tensor))
         updates = {
             variable: value
@@ -243,6 +248,18 @@ class _Cut:
             )
 
         return build, interner.constraints
+
+    def _place(self, node: Node, seen: Mapping[Node, Node | None]) -> None:
+        origin = _origin(self.graph, node)
+        self.interner.origin = (origin,)
+        try:
+            outputs = self._convert(node, seen)
+        except GraphError as error:
+            if str(origin.location) in str(error):
+                raise
+            raise type(error)(f"{error}\n  {origin}") from None
+        for old, new in zip(node.outputs, outputs, strict=True):
+            self.tensors.setdefault(old, new)
 
     def _all_effects(self, results, updates) -> tuple[Node, ...]:
         """Effects, and what only a control dependency asks for but may stop the run."""
@@ -271,7 +288,8 @@ class _Cut:
             serial = self.serial
         types = [t.tensor_type for t in inputs] if op.name == "call" else None
         regions = tuple(self._region(region, types) for region in node.regions)
-        new = self.interner.create(op, inputs, attrs, regions, serial=serial)
+        known = node.types if attrs is node.attrs and _as_defined(node, inputs) else None
+        new = self.interner.create(op, inputs, attrs, regions, serial=serial, types=known)
         resolve = _RESOLVED.get(op.name)
         plain = resolve(new) if resolve is not None else None
         if plain is not None:

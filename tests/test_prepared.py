@@ -76,6 +76,20 @@ def test_memory_holds_few_of_the_values_that_are_made_to_be_packed():
         close(session.run(y, feeds), expected(y, feeds, session))
 
 
+def test_the_code_is_the_same_each_time(monkeypatch):
+    monkeypatch.setenv("GRAPHFLOW_CACHE", "off")
+    codes = set()
+    for _ in range(3):
+        with tf.Graph().as_default():
+            y = x = tf.placeholder(tf.float32, [1, 4, 4, 32])
+            for _ in range(6):
+                y = tf.layers.conv2d(y, 32, 3, padding="same", use_bias=False)
+                y = tf.nn.relu(tf.layers.batch_normalization(y, training=False))
+            step = tf.Session().prepared(y, (x,)).step
+            codes.add(step.description.object)
+    assert len(codes) == 1
+
+
 def test_every_way_of_changing_a_variable_counts(tmp_path):
     x, y = network()
     variables = tf.global_variables()

@@ -410,17 +410,21 @@ def expressions(body: Sequence[Stmt]) -> Iterator[Expr]:
     seen: set[int] = set()
     for stmt in statements(body):
         for root in operands(stmt):
-            stack: list[tuple[Expr, bool]] = [(root, False)]
+            stack: list[Expr] = [root]
             while stack:
-                expr, expanded = stack.pop()
-                if expanded:
-                    yield expr
-                    continue
+                expr = stack[-1]
                 if id(expr) in seen:
+                    stack.pop()
                     continue
+                if type(expr) is Apply:
+                    missing = [arg for arg in expr.args if id(arg) not in seen]
+                    if missing:
+                        missing.reverse()
+                        stack += missing
+                        continue
+                elif type(expr) is Load and id(expr.index) not in seen:
+                    stack.append(expr.index)
+                    continue
+                stack.pop()
                 seen.add(id(expr))
-                stack.append((expr, True))
-                if isinstance(expr, Apply):
-                    stack.extend((arg, False) for arg in reversed(expr.args))
-                elif isinstance(expr, Load):
-                    stack.append((expr.index, False))
+                yield expr
