@@ -7,7 +7,7 @@ import platform
 import statistics
 from pathlib import Path
 
-from . import tables
+from . import sequence_tables, tables
 from .figures import COLD, OP_BY_OP, OURS, WARM, Figures, break_even
 from .systems import SYSTEMS
 from .tables import milliseconds, times
@@ -45,8 +45,8 @@ def all_tables(figures: Figures) -> list[tables.Table]:
         tables.steps(figures, "Train steps", (TRAIN,)),
         tables.steps(figures, "Inference", (INFER,)),
         tables.steps(figures, "Dispatch", (DISPATCH,)),
-        tables.sequences(figures),
-        tables.lengths(figures),
+        sequence_tables.sequences(figures),
+        sequence_tables.lengths(figures),
         tables.kernels(figures),
         tables.gemm(figures),
         tables.batches(figures),

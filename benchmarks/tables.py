@@ -16,17 +16,9 @@ from .workloads import (
     INFER,
     KERNEL_NAMES,
     KERNELS,
-    LENGTHS,
     OF_COPY_BANDWIDTH,
     OF_FMA_PEAK,
-    RECOMPILING,
-    RECURRENT_INFER,
-    RECURRENT_TRAIN,
-    SPINN,
-    TIMES_RECOMPILING,
     TRAIN,
-    TREES,
-    WARM_LENGTHS,
     WORKLOADS,
     Workload,
     gemm_name,
@@ -90,7 +82,7 @@ def _present(figures: Figures, workloads: Sequence[Workload], threads: int = 2) 
     return [s for s in (OURS, OP_BY_OP, *PEERS) if s in found]
 
 
-def _ran(figures: Figures, kinds: tuple[str, ...], threads: int = 2) -> list[Workload]:
+def ran(figures: Figures, kinds: tuple[str, ...], threads: int = 2) -> list[Workload]:
     return [w for w in WORKLOADS if w.kind in kinds and figures.systems(w.name, threads)]
 
 
@@ -103,7 +95,7 @@ def _cell(figures: Figures, workload: str, row: str, system: str, threads: int) 
 
 def steps(figures: Figures, title: str, kinds: tuple[str, ...], threads: int = 2) -> Table | None:
     """Milliseconds of a step on every system, and the fastest peer over ours."""
-    workloads = _ran(figures, kinds, threads)
+    workloads = ran(figures, kinds, threads)
     if not workloads:
         return None
     systems = _present(figures, workloads, threads)
@@ -132,66 +124,8 @@ def steps(figures: Figures, title: str, kinds: tuple[str, ...], threads: int = 2
     return table
 
 
-def sequences(figures: Figures) -> Table | None:
-    """Recurrent nets, stacks and trees; beside the fastest peer, one that people write instead."""
-    kinds = (RECURRENT_TRAIN, RECURRENT_INFER, SPINN, TREES)
-    table = steps(figures, "Sequences and trees", kinds)
-    if table is None:
-        return None
-    table.columns += ["beside", "ratio", "wanted", ""]
-    for w, row in zip(_ran(figures, kinds), table.rows, strict=True):
-        if w.against is None:
-            row += [NONE] * 4
-            continue
-        system, wanted = w.against
-        other, ours = (figures.seconds(w.name, w.name, s) for s in (system, OURS))
-        ratio = other / ours if other and ours else None
-        row += [system, times(ratio), f"≥ {wanted:g}×", verdict(ratio, wanted)]
-    table.notes.append(
-        "torch is nn.LSTM and its like, stacks that are Python lists, one tree after the other; "
-        "torch-loop goes through the steps in Python, and torch.compile compiles that loop; "
-        "torch-levels is trees batched by hand. tf1 is dynamic_rnn, and thin stacks in while_loop; "
-        "tf1-block the kernel that TensorFlow has for a whole LSTM. jax is scan."
-    )
-    return table
-
-
-def lengths(figures: Figures) -> Table | None:
-    """Batches of many lengths, compilation included: every system against graphflow."""
-    found = [w for w in _ran(figures, (LENGTHS,)) if w.target is not None]
-    if not found:
-        return None
-    w = found[0]
-    columns = ["cold, s", "warm, s", "cold, ratio", "wanted", "", "warm, ratio", "wanted", ""]
-    table = Table(f"Many lengths: {w.title}", ["", *columns])
-    peers = [s for s in figures.systems(w.name) if s in PEERS]
-    ours = [figures.total(w.name, OURS, cache) for cache in (COLD, WARM)]
-    first = [
-        min((s for s in peers if figures.total(w.name, s, cache)), default=None,
-            key=lambda s: figures.total(w.name, s, cache) or 0.0)
-        for cache in (COLD, WARM)
-    ]  # fmt: skip
-    table.rows.append([OURS, *map(_seconds, ours), *[NONE] * 6])
-    for system in peers:
-        row = [system]
-        # A cache that was not found warm makes no peer faster.
-        taken = [figures.total(w.name, system, cache) for cache in (COLD, WARM)]
-        row += map(_seconds, taken)
-        for other, own, fastest, target in zip(
-            taken, ours, first, (w.target, WARM_LENGTHS), strict=True
-        ):
-            ratio = other / own if other and own else None
-            wanted = TIMES_RECOMPILING if system in RECOMPILING else None
-            wanted = target if system == fastest else wanted
-            goal = f"≥ {wanted:g}×" if wanted else NONE
-            row += [times(ratio), goal, verdict(ratio, wanted)]
-        table.rows.append(row)
-    table.notes.append("Of caches on disk, graphflow and torch.compile have one.")
-    return table
-
-
 def kernels(figures: Figures) -> Table | None:
-    if not _ran(figures, (KERNELS,)):
+    if not ran(figures, (KERNELS,)):
         return None
     systems = figures.systems(KERNELS)
     systems = [s for s in systems if s != "machine"]
@@ -216,7 +150,7 @@ def kernels(figures: Figures) -> Table | None:
 
 def gemm(figures: Figures, threads: int = 2) -> Table | None:
     """GFLOP/s, which is the better the larger."""
-    if not _ran(figures, (GEMM,), threads):
+    if not ran(figures, (GEMM,), threads):
         return None
     systems = [s for s in figures.systems(GEMM, threads) if s != "machine"]
     peak = figures.seconds(GEMM, FMA_PEAK, "machine", threads)
@@ -282,7 +216,7 @@ def batches(figures: Figures) -> Table | None:
 
 def first_calls(figures: Figures) -> Table | None:
     """Seconds of the first call; with a cold cache on disk, and a warm one."""
-    workloads = _ran(figures, (TRAIN, INFER))
+    workloads = ran(figures, (TRAIN, INFER))
     if not workloads:
         return None
     systems = [s for s in _present(figures, workloads) if s != OURS]
@@ -303,9 +237,9 @@ def first_calls(figures: Figures) -> Table | None:
         table.rows.append(
             [
                 w.title,
-                _seconds(cold),
-                _seconds(warm),
-                *[_seconds(others[s]) for s in systems],
+                in_seconds(cold),
+                in_seconds(warm),
+                *[in_seconds(others[s]) for s in systems],
                 *["–" if p is None else f"{p:.2f}" for p in parts],
                 cold_met,
                 verdict(warm, FIRST_WARM, most=True),
@@ -319,13 +253,13 @@ def first_calls(figures: Figures) -> Table | None:
     return table
 
 
-def _seconds(value: float | None) -> str:
+def in_seconds(value: float | None) -> str:
     return NONE if value is None else f"{value:.3f}" if value < 1 else f"{value:.1f}"
 
 
 def memory(figures: Figures) -> Table | None:
     """Megabytes (10⁶ bytes) of a process at its peak."""
-    workloads = _ran(figures, (TRAIN, INFER))
+    workloads = ran(figures, (TRAIN, INFER))
     if not workloads:
         return None
     systems = [s for s in _present(figures, workloads) if s != OURS]
@@ -367,7 +301,7 @@ def op_by_op(figures: Figures) -> Table | None:
         "The same step op by op",
         ["step", "op by op, ms", "whole graph, ms", "ratio", "launches", "", "memory, MB", "whole"],
     )
-    for w in _ran(figures, (DISPATCH, TRAIN, INFER)):
+    for w in ran(figures, (DISPATCH, TRAIN, INFER)):
         parts = figures.seconds(w.name, w.name, OP_BY_OP)
         whole = figures.seconds(w.name, w.name, OURS)
         if parts is None or whole is None:

@@ -245,10 +245,11 @@ class _Loop:
                 Body(self.graph, f"the {what} of {scope}", repeats=True, written=written)
                 for what in ("condition", "body")
             ],
-            lambda bodies: self._trace(*bodies, condition, body),
+            lambda bodies: self._trace(bodies, condition, body),
         )
 
-    def _trace(self, own_condition: Body, own_body: Body, condition, body) -> None:
+    def _trace(self, bodies: Sequence[Body], condition, body) -> None:
+        own_condition, own_body = bodies
         self.condition, self.body = own_condition, own_body
         self.variables = list(self.start.tensors)  # with those that the loop adds
         types = [tensor.tensor_type for tensor in self.variables]

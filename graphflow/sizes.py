@@ -223,6 +223,12 @@ def _from_terms(terms: Mapping[Monomial, int]) -> Dim:
 
 
 def _combine(a: Dim, b: Dim, sign: int) -> Dim:
+    if isinstance(a, Size) and isinstance(b, int):  # the constant is the last term
+        whole, last = a.terms, 0
+        if not whole[-1][0]:
+            whole, last = whole[:-1], whole[-1][1]
+        last += sign * b
+        return Size((*whole, ((), last))) if last else Size(whole)
     terms = _terms(a)
     for monomial, coefficient in _terms(b).items():
         terms[monomial] = terms.get(monomial, 0) + sign * coefficient
@@ -230,8 +236,14 @@ def _combine(a: Dim, b: Dim, sign: int) -> Dim:
 
 
 def multiply(a: Dim, b: Dim) -> Dim:
-    if not isinstance(a, Size) and not isinstance(b, Size):
-        return a * b
+    if not isinstance(a, Size):
+        if not isinstance(b, Size):
+            return a * b
+        a, b = b, a
+    if isinstance(b, int):
+        if b == 1:
+            return a
+        return Size(tuple((monomial, c * b) for monomial, c in a.terms)) if b else 0
     terms: dict[Monomial, int] = {}
     for left, x in _terms(a).items():
         for right, y in _terms(b).items():
@@ -255,10 +267,11 @@ def exact_quotient(a: Dim, b: Dim) -> Dim | None:
     if isinstance(b, int):
         if b == 0:
             return None
-        terms = _terms(a)
-        if any(c % b for c in terms.values()):
+        if not isinstance(a, Size):
+            return None if a % b else a // b
+        if any(c % b for _, c in a.terms):
             return None
-        return _from_terms({monomial: c // b for monomial, c in terms.items()})
+        return Size(tuple((monomial, c // b) for monomial, c in a.terms))
     if isinstance(a, int):
         return 0 if a == 0 else None
     # Polynomial long division by the leading term of b.

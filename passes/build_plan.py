@@ -75,8 +75,7 @@ class Planner(Outline):
             items += before
             if launched.kernel is None or launched.kernel.body:
                 items.append(launched)
-        items.sort(key=lambda it: not it.prepared)
-        return items
+        return _preparing_first(items)
 
     def of_body(self, program: Program, inside: Inside) -> Planner:
         """The planner of a body within this one's program."""
@@ -94,8 +93,8 @@ class Planner(Outline):
                         del used[key]
                 of_every_run.update(used)
         for launched in launches:
-            for key in launched.writes if launched.prepared else ():
-                if key in of_every_run:
+            for key in launched.keys if launched.prepared else ():  # in an order that never varies
+                if key in launched.writes and key in of_every_run:
                     self.places[key] = Place(KEPT, 0)
 
     # -- kernels ------------------------------------------------------------------------------
@@ -282,6 +281,27 @@ class Planner(Outline):
         if any(key is state["read"] for key, _ in self.outputs):
             return "its old value is fetched"
         return "something that needs the new value can fail, or reads the old value later"
+
+
+def _preparing_first(launches: Sequence[Item]) -> list[Item]:
+    """Launches with those that prepare at the front, each after what it needs and nothing else:
+    memory then holds few of the values that are only made to be packed."""
+    preparing = [it for it in launches if it.prepared]
+    writer = {key: number for number, it in enumerate(preparing) for key in it.writes}
+    needs = [
+        [writer[key] for used in it.used for key in used if writer.get(key, number) != number]
+        for number, it in enumerate(preparing)
+    ]
+    needed = {other for found in needs for other in found}
+    order: dict[int, None] = {}
+    stack = [number for number in reversed(range(len(preparing))) if number not in needed]
+    while stack:
+        missing = [other for other in needs[stack[-1]] if other not in order]
+        if missing:
+            stack += reversed(missing)
+        else:
+            order[stack.pop()] = None
+    return [*(preparing[number] for number in order), *(it for it in launches if not it.prepared)]
 
 
 def _side_by_side(builder: KernelBuilder, tasks: Sequence[tuple[Stmt, ...]]) -> Stmt:

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import FeedError, GraphError, InternalError, TypeRuleError
+from ..ir.build import building
 from ..ir.graph import Graph
 from ..ir.node import Attrs, Node, Region, Tensor
 from ..ir.op import EFFECT, STATE, find
 from ..ir.program import Interner, Origin, Program
-from ..ir.types import TensorType
+from ..ir.types import TensorType, is_static
 from ..ops.control_flow import body_types
 from ..ops.movement import resolve_like
 from ..ops.reduction import resolve_reduce, resolve_sum_to
@@ -205,6 +206,17 @@ def _origin(graph: Graph, node: Node) -> Origin:
     return Origin(graph.names[node], graph.locations[node], node.op.name)
 
 
+def _as_defined(node: Node, inputs: Sequence[Tensor]) -> bool:
+    """Whether a node's types are what they were when it was defined: known sizes of known sizes
+    only, so that its type rule would neither find nor ask anything new."""
+    if not inputs or node.regions:
+        return False
+    for old, new in zip(node.inputs, inputs, strict=True):
+        if not is_static(new.dims) or old.tensor_type != new.tensor_type:
+            return False
+    return all(is_static(type_.shape) for type_ in node.types)
+
+
 class _Scope:
     """What is known while the operations of a graph, or of a body, are converted one by one.
 
@@ -259,8 +271,10 @@ class _Cut:
                 tensor = find("feed")(index=index, type=type_)
             inputs.append(tensor)
             scope.tensors[feed] = tensor
-        for node in whole.nodes:
-            self._add(node, scope)
+        with building(interner):
+            for node in whole.nodes:
+                self._add(node, scope)
+        interner.origin = ()
         results = tuple(scope.tensors[f] for f in fetches if isinstance(f, Tensor))
         updates = {
             variable: value
@@ -278,9 +292,9 @@ class _Cut:
 
     def _add(self, node: Node, scope: _Scope) -> None:
         origin = _origin(self.graph, scope.whole.first.get(node, node))
+        self.interner.origin = (origin,)
         try:
-            with self.interner.for_origin((origin,)):
-                outputs = self._convert(node, scope)
+            outputs = self._convert(node, scope)
         except GraphError as error:
             if str(origin.location) in str(error):
                 raise
@@ -315,7 +329,8 @@ class _Cut:
         if node.op.serial or effect:
             self.serial += 1
             serial = self.serial
-        new = self.interner.create(node.op, inputs, attrs, regions, serial=serial)
+        known = node.types if attrs is node.attrs and _as_defined(node, inputs) else None
+        new = self.interner.create(node.op, inputs, attrs, regions, serial=serial, types=known)
         if effect:
             scope.effects.append(new)
         elif node.op.fallible:
@@ -381,10 +396,12 @@ class _Cut:
         operands = layout.operands(inputs, [given[v] for v in written], [given[v] for v in read])
         attrs = Attrs({**self._attrs(node), **layout.attrs})
         types = body_types(node.op, [t.tensor_type for t in operands], attrs)
+        origin = self.interner.origin
         regions = tuple(
             self._region(node, number, types, layout, list(written), list(read))
             for number in range(len(node.regions))
         )
+        self.interner.origin = origin
         effect = any(region.effects for region in regions)
         new = self._create(node, operands, attrs, regions, scope, effect)
         results, values = layout.split(new.outputs)

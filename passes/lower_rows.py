@@ -17,6 +17,9 @@ from .index_math import Form, estimate
 from .lower_context import KernelBuilder
 from .lower_loops import compute, inner, outer, work
 from .lower_reduce import ColumnSums, accumulator, reduced_value
+from .relations import SAME
+
+SHORTEST_FETCHED = 256  # elements of a row; shorter ones are there before fetching them pays
 
 
 def rows_nest(fusion: Fusion, builder: KernelBuilder, cluster: Cluster) -> None:
@@ -96,6 +99,8 @@ class _Row:
             for tensor in again:
                 value = builder.let(Load(self.kept[tensor], builder.index(v)), "x")
                 builder.remember(tensor, position, value)
+            if number == 1:
+                self._bring_next(position)
             compute(builder, cluster, wanted, position)
             for tensor in keep:
                 value = builder.at(tensor, position)
@@ -113,6 +118,20 @@ class _Row:
             builder.remember(tensor, self.p, result)
             if tensor in cluster.stored:
                 builder.store(tensor, self.p, result)
+
+    def _bring_next(self, position: Form) -> None:
+        """The second loop over a row finds it in the cache; it is the time to fetch the next row.
+
+        A row is a run of memory by itself to the processor, which foresees only where one leads.
+        """
+        builder, length = self.builder, self.length
+        if not isinstance(length, int) or length < SHORTEST_FETCHED:
+            return
+        for tensor, how in self.cluster.reads.items():
+            key = builder.storage_of(tensor)
+            if how == SAME and key is not None and key in builder.reads:
+                place = builder.math.add(position, builder.math.constant(length))
+                builder.emit(loop.Prefetch(builder.buffer(key, write=False), builder.index(place)))
 
     def _closure(self, sums, stores) -> tuple[list[Tensor], list[Tensor]]:
         """The element members that these need and that are not known yet, in order; and those

@@ -10,7 +10,8 @@ place.
 Launches: clusters next to each other in that order become one launch, their loops one after the
 other in one kernel, where at least one is small, or the two share data, unless both are large
 contractions; so do the elementwise updates of all variables, and reductions of different data to
-one value each. The loops stay as parallel as they were. `merge_launches` switches it off.
+one value each. The loops stay as parallel as they were. `merge_launches` switches it off. Of what
+stays the same from run to run only small clusters do: memory is to hold few at a time.
 Small clusters that are independent of each other become branches of one launch instead, which run
 at the same time (`side_by_side.py`).
 """
@@ -265,6 +266,8 @@ def _apart(launch, cluster, amount, large, reads, stored, members, updates) -> s
         return "there is a loop or a branch"
     if cluster.settled != launch[-1].settled:
         return "those are computed only when a variable has changed"
+    if cluster.settled and max(amount, cluster_work(launch[-1])) > SMALL_WORK:
+        return "each is kept only until a later launch has packed it"
     if members + len(cluster.members) + len(cluster.inlined) > LARGEST_LAUNCH:
         return "the kernel before is as large as kernels get"
     if cluster.kind == CONTRACTION and amount > SMALL_WORK and large > SMALL_WORK:

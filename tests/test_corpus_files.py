@@ -169,7 +169,7 @@ def test_a_bad_table_is_named(tmp_path, lines, message):
 def test_other_bytes_than_utf8(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_bytes(line().encode() + b"\n" + b'{"gold_label": "\xff"}\n')
-    with pytest.raises(FormatError, match=r"x\.jsonl:\d+: not UTF-8"):
+    with pytest.raises(FormatError, match=r"x\.jsonl:2: not UTF-8"):
         list(snli.read(path))
 
 

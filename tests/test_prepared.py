@@ -60,6 +60,36 @@ def test_it_runs_only_when_a_variable_has_changed():
         assert launched(session, y, feeds) == again
 
 
+def test_memory_holds_few_of_the_values_that_are_made_to_be_packed():
+    """Each layer's weights are scaled right before they are packed, not all layers' at first."""
+    x = tf.placeholder(tf.float32, [1, 4, 4, 128])
+    y, layers = x, 5
+    for _ in range(layers):
+        y = tf.layers.conv2d(y, 128, 3, padding="same", use_bias=False)
+        y = tf.nn.relu(tf.layers.batch_normalization(y, training=False))
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        report = tf.explain(y, session=session)
+        scaled = 3 * 3 * 128 * 128 * 4
+        assert report.arena_bytes < 2 * scaled
+        feeds = {x: array(1, 4, 4, 128)}
+        close(session.run(y, feeds), expected(y, feeds, session))
+
+
+def test_the_code_is_the_same_each_time(monkeypatch):
+    monkeypatch.setenv("GRAPHFLOW_CACHE", "off")
+    codes = set()
+    for _ in range(3):
+        with tf.Graph().as_default():
+            y = x = tf.placeholder(tf.float32, [1, 4, 4, 32])
+            for _ in range(6):
+                y = tf.layers.conv2d(y, 32, 3, padding="same", use_bias=False)
+                y = tf.nn.relu(tf.layers.batch_normalization(y, training=False))
+            step = tf.Session().prepared(y, (x,)).step
+            codes.add(step.description.object)
+    assert len(codes) == 1
+
+
 def test_every_way_of_changing_a_variable_counts(tmp_path):
     x, y = network()
     variables = tf.global_variables()

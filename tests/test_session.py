@@ -40,6 +40,22 @@ def test_fetches_nest(session):
     np.testing.assert_array_equal(result["name"], [2, 4])
 
 
+@pytest.mark.parametrize("backend", ["compiled", "op-by-op", "reference"])
+def test_the_gradient_of_rows_is_fetched_as_rows(backend):
+    table = tf.Variable(np.ones((6, 2), np.float32))
+    ids = tf.placeholder(tf.int32, [None, 2])
+    (gradient,) = tf.gradients(3 * tf.nn.embedding_lookup(table, ids), table)
+    rows = tf.IndexedSlices([[1.0]], [0])
+    with tf.Session(backend=backend) as session:
+        session.run(tf.global_variables_initializer())
+        for given in ([[1, 4], [4, 0]], [[5, 5]]):
+            found, bare = session.run([gradient, rows], {ids: given})
+            np.testing.assert_array_equal(found.indices, np.ravel(given))
+            np.testing.assert_array_equal(found.values, np.full((np.size(given), 2), 3))
+            np.testing.assert_array_equal(found.dense_shape, [6, 2])
+            assert bare.dense_shape is None
+
+
 def test_scalars_are_numpy_scalars(session):
     value = session.run(tf.constant(3.5))
     assert isinstance(value, np.float32)

@@ -166,13 +166,12 @@ def _pair(fields: dict[str, Any]) -> Pair:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Only line feeds end a line: words may hold other characters that str.splitlines obeys."""
-    with path.open(encoding="utf-8", newline="\n") as file:
-        number = 0
-        try:
-            for number, line in enumerate(file, 1):  # noqa: B007
-                yield number, line.rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise FormatError(f"{path}:{number + 1}: not UTF-8 ({error.reason})") from None
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield number, line.decode().rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise FormatError(f"{path}:{number}: not UTF-8 ({error.reason})") from None
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

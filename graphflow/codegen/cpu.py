@@ -324,6 +324,9 @@ class Emitter:
             value = operators.apply(self.f, self.target, op, [low, high], value.dtype)
         return self.f.extract(value, 0) if until == 0 else value
 
+    def do_prefetch(self, stmt: loop.Prefetch) -> None:
+        memory.prefetch(self.f, self.places[id(stmt.target)], self.eval(stmt.index), self.lanes)
+
     def do_invoke(self, stmt: loop.Invoke) -> None:
         f = self.f
         name = self.module.invoked(stmt.kernel)
@@ -349,5 +352,5 @@ class Emitter:
 _STATEMENTS: dict[type, Callable] = {
     loop.For: run_for, loop.Let: Emitter.do_let, loop.Local: Emitter.do_local,
     loop.Store: Emitter.do_store, loop.Accumulate: Emitter.do_accumulate, loop.If: run_if,
-    loop.Check: run_check, loop.Invoke: Emitter.do_invoke,
+    loop.Prefetch: Emitter.do_prefetch, loop.Check: run_check, loop.Invoke: Emitter.do_invoke,
 }  # fmt: skip

@@ -59,9 +59,9 @@ def packs(extent: int, lanes: int, masks: bool) -> list[tuple[int, int, int]]:
 
 
 def children(expr: loop.Expr) -> tuple[loop.Expr, ...]:
-    if isinstance(expr, loop.Apply):
+    if type(expr) is loop.Apply:
         return expr.args
-    return (expr.index,) if isinstance(expr, loop.Load) else ()
+    return (expr.index,) if type(expr) is loop.Load else ()
 
 
 class Analysis:
@@ -131,23 +131,28 @@ class Analysis:
         def depends(root: loop.Expr) -> bool:
             nonlocal widest, cost
             answers: dict[int, bool] = {}
-            stack: list[tuple[loop.Expr, bool]] = [(root, False)]
+            stack: list[loop.Expr] = [root]
             while stack:
-                expr, ready = stack.pop()
+                expr = stack[-1]
                 if id(expr) in answers:
+                    stack.pop()
                     continue
-                if not ready:
-                    stack.append((expr, True))
-                    stack.extend((child, False) for child in children(expr))
+                below = children(expr)
+                missing = [child for child in below if id(child) not in answers]
+                if missing:
+                    stack += missing
                     continue
-                answer = id(expr) in varying or any(answers[id(c)] for c in children(expr))
-                if isinstance(expr, loop.Load):
+                stack.pop()
+                answer = id(expr) in varying
+                for child in below:
+                    answer = answer or answers[id(child)]
+                if type(expr) is loop.Load:
                     if answers[id(expr.index)]:
                         touch(expr.target)
                         widest = max(widest, expr.dtype.bits)
                     answer = answer or id(expr.target) in inner
                     cost += 0.5
-                elif isinstance(expr, loop.Apply):
+                elif type(expr) is loop.Apply:
                     if answer and expr.dtype is not int64:
                         widest = max(widest, expr.dtype.bits)
                     if expr.dtype is not int64 or not answer:
@@ -289,7 +294,7 @@ def captures(body: Sequence[loop.Stmt]) -> Captures:
             declared.add(id(stmt.var))
         elif isinstance(stmt, loop.Local):
             declared.add(id(stmt))
-        elif isinstance(stmt, (loop.Store, loop.Accumulate)):
+        elif isinstance(stmt, (loop.Store, loop.Accumulate, loop.Prefetch)):
             target(stmt.target)
         elif isinstance(stmt, loop.Invoke):
             for argument, _ in stmt.arguments:

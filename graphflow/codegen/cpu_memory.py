@@ -14,6 +14,7 @@ from ..dtypes import DType, bool_, int32
 from .cpu_blocks import BODY, ENTRY, Function, memory_mangled
 from .cpu_values import Linear, Operand, Value, constant, memory_type, vector_literal
 
+_LINE = 64  # bytes of a cache line
 _MOST_PICKED = 4  # the largest stride at which whole vectors are cheaper than a gather
 
 
@@ -164,6 +165,15 @@ def _gather(
         f"{vector} zeroinitializer)"
     )
     return _read(f, place, text, max(pointers.level, mask.level), version, lanes)
+
+
+def prefetch(f: Function, place: Place, index: Operand, lanes: int) -> None:
+    """Asks for every cache line of the lanes; more of them than there are elements do no harm."""
+    form = Linear.of(index).uniform()
+    step = _LINE // (place.dtype.bits // 8)
+    for start in range(0, max(1, lanes), step):
+        address = f.address(place.base, memory_type(place.dtype), form.plus(Linear(start, {})))
+        f.do(f"call void @llvm.prefetch.p0(ptr {address.text}, i32 0, i32 3, i32 1)")
 
 
 def store(

@@ -69,10 +69,19 @@ class ValuePrinter:
         self._symbols: dict[Symbol, str] = {}
         self._renamed: dict[Symbol, Dim] = {}
         self._taken: set[str] = set(_RESERVED)
+        self._handles: set[str] = set()  # names of variables
+        self._sizes: dict[Size, str] = {}
+        self._types: dict[TensorType, str] = {}
 
     def size(self, value: Dim) -> str:
         if not isinstance(value, Size):
             return str(value)
+        text = self._sizes.get(value)
+        if text is None:
+            text = self._sizes[value] = self._size(value)
+        return text
+
+    def _size(self, value: Size) -> str:
         for found in symbols_of(value):
             if found not in self._symbols:
                 self._name(found)
@@ -92,17 +101,20 @@ class ValuePrinter:
     def variable(self, handle: VariableHandle) -> str:
         name = self.variables.get(handle)
         if name is None:
-            name, number, taken = handle.name, 1, set(self.variables.values())
-            while name in taken:
+            name, number = handle.name, 1
+            while name in self._handles:
                 number += 1
                 name = f"{handle.name}'{number}"
+            self._handles.add(name)
             self.variables[handle] = name
         return f"@{name}"
 
     def type(self, value: TensorType) -> str:
-        if value.shape is None:
-            return f"{value.dtype}[?]"
-        return f"{value.dtype}[{','.join(map(self.size, value.shape))}]"
+        text = self._types.get(value)
+        if text is None:
+            shape = "?" if value.shape is None else ",".join(map(self.size, value.shape))
+            text = self._types[value] = f"{value.dtype}[{shape}]"
+        return text
 
     def value(self, value: Any) -> str:
         if value is None or isinstance(value, bool):

@@ -285,6 +285,9 @@ class _Translator:
                 self.inside(body)
                 self.mask = outer
 
+    def do_prefetch(self, stmt: loop.Prefetch) -> None:
+        """Changes nothing."""
+
     def do_check(self, stmt: loop.Check) -> None:
         condition = self.expr(stmt.condition)
         values = [self.expr(value) for value in stmt.values]

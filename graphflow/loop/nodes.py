@@ -8,6 +8,7 @@
             | Store(target, index, value)
             | Accumulate(target, index, op, value)   target[index] = op(target[index], value)
             | If(condition, then, otherwise)
+            | Prefetch(target, index)          a hint that the element is read soon
             | Check(condition, site, values)   a run-time check; fails the step, not the kernel
             | Invoke(kernel, arguments)        calls another kernel on parts of buffers
     Expr   := Const | Var | SizeOf(Size) | Load(target, index) | Apply(op, args) | Same(a, b)
@@ -190,6 +191,15 @@ class If:
 
 
 @dataclass(frozen=True, eq=False)
+class Prefetch:
+    """Has an element brought near before it is read; in a vector loop, those of all lanes, which
+    are neighbours. It changes no result, and may lie beyond the end of the buffer."""
+
+    target: Buffer
+    index: Expr
+
+
+@dataclass(frozen=True, eq=False)
 class Check:
     """Reports `site` with two integer values when the condition is false (in any lane: those of
     the first such lane). The kernel runs on, so later accesses must be safe all the same."""
@@ -210,7 +220,7 @@ class Invoke:
     scalars: tuple[Expr, ...] = ()
 
 
-Stmt = Union[For, Let, Local, Store, Accumulate, If, Check, Invoke]
+Stmt = Union[For, Let, Local, Store, Accumulate, If, Prefetch, Check, Invoke]
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,7 +374,7 @@ def targets(body: Sequence[Stmt]) -> set[Target]:
     """All memory that statements read or write."""
     found: set[Target] = set()
     for stmt in statements(body):
-        if isinstance(stmt, (Store, Accumulate)):
+        if isinstance(stmt, (Store, Accumulate, Prefetch)):
             found.add(stmt.target)
         elif isinstance(stmt, Invoke):
             found.update(target for target, _ in stmt.arguments)
@@ -386,6 +396,8 @@ def operands(stmt: Stmt) -> tuple[Expr, ...]:
         return (stmt.index, stmt.value)
     if isinstance(stmt, If):
         return (stmt.condition,)
+    if isinstance(stmt, Prefetch):
+        return (stmt.index,)
     if isinstance(stmt, Check):
         return (stmt.condition, *stmt.values)
     if isinstance(stmt, Invoke):
@@ -398,17 +410,21 @@ def expressions(body: Sequence[Stmt]) -> Iterator[Expr]:
     seen: set[int] = set()
     for stmt in statements(body):
         for root in operands(stmt):
-            stack: list[tuple[Expr, bool]] = [(root, False)]
+            stack: list[Expr] = [root]
             while stack:
-                expr, expanded = stack.pop()
-                if expanded:
-                    yield expr
-                    continue
+                expr = stack[-1]
                 if id(expr) in seen:
+                    stack.pop()
                     continue
+                if type(expr) is Apply:
+                    missing = [arg for arg in expr.args if id(arg) not in seen]
+                    if missing:
+                        missing.reverse()
+                        stack += missing
+                        continue
+                elif type(expr) is Load and id(expr.index) not in seen:
+                    stack.append(expr.index)
+                    continue
+                stack.pop()
                 seen.add(id(expr))
-                stack.append((expr, True))
-                if isinstance(expr, Apply):
-                    stack.extend((arg, False) for arg in reversed(expr.args))
-                elif isinstance(expr, Load):
-                    stack.append((expr.index, False))
+                yield expr

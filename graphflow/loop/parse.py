@@ -219,6 +219,12 @@ class _Parser:
             second = self.expr()
             self.expect(")")
             return loop.Check(condition, site, (first, second))
+        if word == "prefetch":
+            target = self.find(self.identifier(), loop.Buffer)
+            self.expect("[")
+            index = self.expr()
+            self.expect("]")
+            return loop.Prefetch(target, index)
         if word == "call":
             return self.invoke()
         target = self.find(word, loop.Buffer, loop.Local)

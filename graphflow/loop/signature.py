@@ -88,6 +88,8 @@ class _Writer:
             self.rows.append("else")
             self.block(stmt.otherwise)
             self.rows.append("end")
+        elif isinstance(stmt, loop.Prefetch):
+            self.rows.append(("prefetch", numbers[id(stmt.target)], *values))
         elif isinstance(stmt, loop.Check):
             self.rows.append(("check", stmt.site, *values))
         else:
@@ -105,25 +107,26 @@ class _Writer:
                 stack.pop()
                 continue
             row: Hashable
-            if isinstance(expr, loop.Apply):
+            if type(expr) is loop.Apply:
                 missing = [arg for arg in expr.args if id(arg) not in numbers]
                 if missing:
-                    stack += reversed(missing)
+                    missing.reverse()
+                    stack += missing
                     continue
                 row = (expr.op, expr.dtype.name, *[numbers[id(arg)] for arg in expr.args])
-            elif isinstance(expr, loop.Load):
+            elif type(expr) is loop.Load:
                 if id(expr.index) not in numbers:
                     stack.append(expr.index)
                     continue
                 row = ("load", numbers[id(expr.target)], numbers[id(expr.index)])
-            elif isinstance(expr, loop.Const):
+            elif type(expr) is loop.Const:
                 # Its text tells 0.0 from -0.0, and makes NaN equal to itself.
                 row = (repr(expr.value), expr.dtype.name)
                 number = self.constants.setdefault(row, len(self.rows))
                 if number < len(self.rows):
                     numbers[id(expr)] = number
                     continue
-            elif isinstance(expr, loop.SizeOf):
+            elif type(expr) is loop.SizeOf:
                 row = ("size", self.sizes[expr.size])
             else:
                 assert isinstance(expr, loop.Same)

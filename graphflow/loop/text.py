@@ -9,6 +9,7 @@
                 | ("local" | "stack") NAME ":" dtype ["[" INT,* "]"]
                 | NAME "[" expr "]" assign expr
                 | "if" expr block ["else" block]
+                | "prefetch" NAME "[" expr "]"
                 | "check" expr "site" INT "(" expr "," expr ")"
                 | "call" NAME "(" (NAME "[" expr "]"),* [";" expr,*] ")"
                 | "%" INT ":=" expr                 names a part that the next statement shares
@@ -50,9 +51,9 @@ PRIMARY = len(LEVELS)
 _DEEPEST = 12  # nesting of one expression before a part is named
 
 _KEYWORDS = frozenset(
-    ("kernel", "scalars", "let", "local", "stack", "if", "else", "check", "site", "call", "size",
-     "same", "true", "false", "inf", "nan", "grain", "max", "min", *loop.LOOP_KINDS,
-     *loop.OPERATORS)
+    ("kernel", "scalars", "let", "local", "stack", "if", "else", "prefetch", "check", "site",
+     "call", "size", "same", "true", "false", "inf", "nan", "grain", "max", "min",
+     *loop.LOOP_KINDS, *loop.OPERATORS)
 )  # fmt: skip
 
 
@@ -158,6 +159,8 @@ class _Printer:
                 self.emit("} else {")
                 self.block(stmt.otherwise)
             self.emit("}")
+        elif isinstance(stmt, loop.Prefetch):
+            self.emit(f"prefetch {self.name(stmt.target)}[{texts[0]}]")
         elif isinstance(stmt, loop.Check):
             self.emit(f"check {texts[0]} site {stmt.site} ({texts[1]}, {texts[2]})")
         else:

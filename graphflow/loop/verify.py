@@ -64,6 +64,8 @@ class _Checker:
                 self.refuse(f"the condition is {stmt.condition.dtype}", stmt)
             self.block(stmt.then, around)
             self.block(stmt.otherwise, around)
+        elif isinstance(stmt, loop.Prefetch):
+            self.target(stmt.target, stmt)
         elif isinstance(stmt, loop.Check):
             if stmt.condition.dtype is not bool_:
                 self.refuse(f"the condition is {stmt.condition.dtype}", stmt)

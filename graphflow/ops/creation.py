@@ -250,6 +250,12 @@ def ones_like(tensor, dtype=None, name=None, optimize=True) -> Tensor:
 # -- ranges --------------------------------------------------------------------------------------
 
 
+def _infer_iota(types, attrs, rules):
+    if isinstance(attrs["size"], int) and attrs["size"] < 0:
+        raise TypeRuleError(f"the size {attrs['size']} is negative")
+    return (TensorType(attrs["dtype"], (attrs["size"],)),)
+
+
 def _lower_iota(node, index, context, output):
     return loop.cast(index[0], node.attrs["dtype"])
 
@@ -257,7 +263,7 @@ def _lower_iota(node, index, context, output):
 iota = define(
     Op(
         name="iota",
-        infer=lambda types, attrs, rules: (TensorType(attrs["dtype"], (attrs["size"],)),),
+        infer=_infer_iota,
         reference=lambda arrays, attrs, node: (
             np.arange(attrs["size"]).astype(attrs["dtype"].numpy),
         ),
@@ -353,7 +359,10 @@ def sequence_mask(lengths, maxlen=None, dtype=bool_, name=None) -> Tensor:
         if known is None:
             reject("sequence_mask", "maxlen is needed: the longest length depends on data")
         maxlen = int(known.max()) if known.size else 0
-    positions = iota(dtype=counts.dtype, size=as_size(maxlen, "sequence_mask"))
+    width = as_size(maxlen, "sequence_mask")
+    if isinstance(width, int) and width < 0:
+        reject("sequence_mask", f"maxlen must not be negative, got {width}")
+    positions = iota(dtype=counts.dtype, size=width)
     column = find("reshape")(counts, shape=(*counts.dims, 1))
     wanted = as_dtype(dtype)
     if wanted is bool_:

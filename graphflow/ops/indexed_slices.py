@@ -80,6 +80,10 @@ class IndexedSlices:
         zeros = find("broadcast_to")(convert(0, self.dtype), shape=self._dims)
         return find("scatter")(zeros, self._indices, self._values, mode="add")
 
+    def _fetch_parts(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What a fetch of it gives, as an IndexedSlicesValue."""
+        return self._values, self._indices, self.dense_shape
+
     def with_values(self, values: Tensor) -> IndexedSlices:
         """The same rows of the same shape with other values (a scaled or clipped gradient)."""
         return IndexedSlices(values, self._indices, self._dense_shape)

@@ -378,7 +378,12 @@ def embedding_lookup(
     ids = convert(ids, what="embedding_lookup")
     require_index_tensor(ids, "embedding_lookup")
     if len(tables) == 1:
-        rows = gather(tables[0], ids, name=name or "embedding_lookup")
+        table = convert(tables[0], what="embedding_lookup")
+        require_ranks(table, ids, "embedding_lookup")
+        if not table.rank:
+            reject("embedding_lookup", f"params is the scalar {table.name}, which has no rows")
+        ids = checked(ids, table.dims[0], "embedding_lookup")
+        rows = gather(table, ids, name=name or "embedding_lookup")
     else:
         rows = _lookup_in_parts(convert_all(tables, "embedding_lookup"), ids, partition_strategy)
     return rows if max_norm is None else _clip_rows(rows, ids.rank, max_norm)

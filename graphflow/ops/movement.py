@@ -182,6 +182,8 @@ def _broadcast_to(dims, target, rules):
 
 def _infer_broadcast(types, attrs, rules):
     (x,) = types
+    if any(isinstance(dim, int) and dim < 0 for dim in attrs["shape"]):
+        raise TypeRuleError(f"the shape {text(attrs['shape'])} has a negative dimension")
     _broadcast_to(x.shape, attrs["shape"], rules)
     return (TensorType(x.dtype, attrs["shape"]),)
 

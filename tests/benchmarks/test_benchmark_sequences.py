@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import data, sequences, tables, workloads
+from benchmarks import data, sequence_tables, sequences, tables, workloads
 from benchmarks.figures import Figures
 from benchmarks.runner import COLD, WARM, Record, Variant
 from benchmarks.sequences import REDUCE, SEQUENCE_MODELS, SHIFT, SKIP
@@ -93,10 +93,10 @@ def test_many_lengths():
 def test_a_system_that_people_write_instead_is_told_beside_the_fastest():
     name = "lstm-train"
     records = [record("graphflow", name, 1.0), record("torch", name, 1.2)]
-    row = tables.sequences(Figures([*records, record("torch-loop", name, 2.9)])).rows[0]
+    row = sequence_tables.sequences(Figures([*records, record("torch-loop", name, 2.9)])).rows[0]
     assert row[-6:] == ["≥ 1.1×", tables.MET, "torch-loop", "2.90×", "≥ 3×", tables.MISSED]
-    assert tables.sequences(Figures(records)).rows[0][-2:] == ["≥ 3×", tables.NONE]
-    assert tables.sequences(Figures([record("graphflow", "mlp-train", 1.0)])) is None
+    assert sequence_tables.sequences(Figures(records)).rows[0][-2:] == ["≥ 3×", tables.NONE]
+    assert sequence_tables.sequences(Figures([record("graphflow", "mlp-train", 1.0)])) is None
 
 
 def test_many_lengths_are_told_with_cold_and_with_warm_caches():
@@ -111,7 +111,7 @@ def test_many_lengths_are_told_with_cold_and_with_warm_caches():
             record("torch.compile", name, 100.0, COLD),
         ]
     )
-    rows = {row[0]: row[1:] for row in tables.lengths(figures).rows}
+    rows = {row[0]: row[1:] for row in sequence_tables.lengths(figures).rows}
     assert rows["graphflow"][:2] == ["2.0", "1.0"]
     assert rows["torch"] == [
         *("2.1", "2.1"),
@@ -123,6 +123,6 @@ def test_many_lengths_are_told_with_cold_and_with_warm_caches():
 
 
 def test_without_graphflow_there_is_no_verdict_on_lengths():
-    rows = tables.lengths(Figures([record("torch", "lstm-lengths", 2.0)])).rows
+    rows = sequence_tables.lengths(Figures([record("torch", "lstm-lengths", 2.0)])).rows
     assert rows[0][1:3] == [tables.NONE, tables.NONE]
     assert rows[1][3:6] == [tables.NONE, "≥ 1×", tables.NONE]

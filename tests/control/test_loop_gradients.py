@@ -79,9 +79,7 @@ def test_loops_inside_loops(backend):
     n = tf.placeholder(tf.int32, [])
 
     def outer(i, y):
-        _, z = tf.while_loop(
-            lambda j, z: j < i, lambda j, z: (j + 1, tf.cos(z) + x * y[0]), [0, y]
-        )
+        _, z = tf.while_loop(lambda j, z: j < i, lambda j, z: (j + 1, tf.cos(z) + x * y[0]), [0, y])
         return i + 1, z * x
 
     _, y = tf.while_loop(lambda i, _: i < n, outer, [0, x])

@@ -192,7 +192,7 @@ static void create_executable(const char *object, size_t bytes)
     const gf_shape shape = {4, 1, dims, NULL};
     const gf_feed_spec feed = {0, shape};
     const gf_state_spec state = {2, -1, 1, 0, shape};
-    const gf_output_spec output = {-1, GF_FROM_STATE_OUT, 0, shape};
+    const gf_output_spec output = {-1, GF_FROM_STATE_OUT, 0, shape, 0};
     const gf_buffer_spec blocks[2] = {{2, -1, 100, 0, 0, -1}, {3, 0, 50, 1, 1, -1}};
     const gf_kept_spec kept = {4, 300};
     gf_description description = {.moment_count = 1,

@@ -300,6 +300,69 @@ def test_device():
     assert names() == ["basic_rnn_cell/kernel:0", "basic_rnn_cell/bias:0"]
 
 
+# -- the inputs of all steps at once --------------------------------------------------------------
+
+SEQUENCE = RNG.normal(size=(3, BATCH, DEPTH))
+PROJECTING = {
+    **{name: make for name, (make, _, _) in CASES.items()},
+    "stacked": lambda: cells.MultiRNNCell([cells.GRUCell(3), cells.LSTMCell(2), Counting(1)]),
+    "joined": lambda: cells.MultiRNNCell([cells.GRUCell(3)] * 1, state_is_tuple=False),
+    "residual": lambda: cells.ResidualWrapper(cells.LSTMCell(DEPTH)),
+    "dropped": lambda: cells.DropoutWrapper(
+        cells.ResidualWrapper(cells.BasicRNNCell(DEPTH)), 0.5, 0.5, 0.5,
+        variational_recurrent=True, input_size=DEPTH, dtype=tf.float64,
+    ),
+}  # fmt: skip
+
+
+class Counting(cells.BasicRNNCell):
+    """Has a step of its own, so that its inputs cannot be projected."""
+
+    def call(self, inputs, state):
+        output, state = super().call(inputs, state)
+        return 2 * output, state
+
+
+@pytest.mark.parametrize("name", PROJECTING)
+def test_inputs_of_all_steps_at_once(name):
+    with tf.variable_scope("one"):
+        cell = PROJECTING[name]()
+        start = cell.zero_state(BATCH, tf.float64)
+        projected = cell.project_inputs(tf.constant(SEQUENCE))
+        steps, state = [], start
+        for t in range(3):
+            part = tf.nest.map_structure(lambda x, t=t: x[t], projected)
+            output, state = cell.advance(part, state)
+            steps.append(output)
+    wanted, last = [], start
+    for x in SEQUENCE:
+        output, last = cell(tf.constant(x), last)
+        wanted.append(output)
+    made = [n.removeprefix("one/") for n in names()]
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        found, wanted = session.run([(steps, state), (wanted, last)])
+    for a, b in zip(*map(tf.nest.flatten, (found, wanted)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+    tf.reset_default_graph()
+    other = PROJECTING[name]()
+    other(tf.constant(X), other.zero_state(BATCH, tf.float64))
+    assert made == names()  # as the cell makes them when it is called
+
+
+def test_cells_without_such_a_part():
+    x = tf.constant(SEQUENCE)
+    cell = Counting(5)
+    assert cell.project_inputs(x) is None
+    assert cells.MultiRNNCell([cell]).project_inputs(x) is None
+    assert cells.ResidualWrapper(cells.DropoutWrapper(cell, 0.5)).project_inputs(x) is None
+    assert Counter().project_inputs(x) is None
+    with pytest.raises(NotImplementedError, match="Counter does not project its inputs"):
+        Counter().advance(x, None)
+    with pytest.raises(GraphError, match=r"gru_cell: the inputs .* float64\[3\]"):
+        cells.GRUCell(2).project_inputs(tf.constant([1.0, 2, 3], tf.float64))
+
+
 # -- dropout --------------------------------------------------------------------------------------
 
 

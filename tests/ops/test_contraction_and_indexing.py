@@ -68,6 +68,16 @@ def ints(*shape):
             lambda: tf.nn.embedding_lookup([floats(2, 1), floats(2, 1)], ints(3), "hash"),
             "'mod' or 'div'",
         ),
+        (
+            lambda: tf.nn.embedding_lookup(floats(2, 3), [2]),
+            r"embedding_lookup: index 2 is outside",
+        ),
+        (lambda: tf.nn.embedding_lookup(tf.constant(1.0), ints(3)), "scalar .* has no rows"),
+        (lambda: tf.nn.embedding_lookup(floats(2, 3), floats(2)), "float32; they must be int32"),
+        (lambda: tf.sequence_mask([1, 2], -3), "maxlen must not be negative, got -3"),
+        (lambda: tf.sequence_mask([1.0, 2.0], 3), "lengths are integers"),
+        (lambda: tf.broadcast_to(1.0, [2, -3]), "negative dimension"),
+        (lambda: tf.eye(-2), "size -2 is negative"),
         (lambda: tf.invert_permutation(ints(2, 2)), "not a vector"),
     ],
 )
@@ -95,6 +105,11 @@ def test_errors_at_definition(build, message):
             lambda x, i: tf.unsorted_segment_sum(x[:2], i, 3),
             [-1, 3],
             r"unsorted_segment_sum: index 3 is outside \[0, 3\)",
+        ),
+        (
+            lambda x, i: tf.nn.embedding_lookup(x, i),
+            [-1, 1],
+            r"embedding_lookup: index -1 is outside \[0, 3\)",
         ),
         (lambda x, i: tf.invert_permutation(i), [0, 2], r"index 2 is outside \[0, 2\)"),
     ],

@@ -11,7 +11,7 @@ from graphflow.errors import GraphError, TypeRuleError
 from graphflow.ir.build import build
 from graphflow.ir.evaluate import run_program
 from graphflow.ir.types import TensorType
-from graphflow.ops import region
+from graphflow.ops import control_flow, region
 from graphflow.passes.functionalize import cut
 
 SCALAR = TensorType(float32, ())
@@ -59,16 +59,16 @@ def test_cond():
         region.make_region([SCALAR], lambda a: [a + 1]),
         region.make_region([SCALAR], lambda a: [a * 10]),
     )
-    y = build(region.cond_op, (predicate, x), {}, None, branches)
+    y = build(control_flow.cond_op, (predicate, x), {}, None, branches)
     feeds = {predicate: np.bool_(True), x: np.float32(3)}
     assert run([y], feeds)[0] == 4
     feeds[predicate] = np.bool_(False)
     assert run([y], feeds)[0] == 30
     other = region.make_region([SCALAR], lambda a: [a > 0])
     with pytest.raises(TypeRuleError, match="result 0 of the branches"):
-        build(region.cond_op, (predicate, x), {}, None, (branches[0], other))
+        build(control_flow.cond_op, (predicate, x), {}, None, (branches[0], other))
     with pytest.raises(TypeRuleError, match="predicate must be a bool scalar"):
-        build(region.cond_op, (x, x), {}, None, branches)
+        build(control_flow.cond_op, (x, x), {}, None, branches)
 
 
 def test_while():
@@ -76,14 +76,14 @@ def test_while():
     types = [TensorType(int32, ())] * 2
     condition = region.make_region(types, lambda i, s: [i < 10])
     body = region.make_region(types, lambda i, s: [i + s])
-    attrs = {"variables": 1}
-    y = build(region.while_op, (count, step), attrs, None, (condition, body))
+    attrs = {"variables": 1, "trips": None}
+    y = build(control_flow.while_op, (count, step), attrs, None, (condition, body))
     assert run([y], {count: np.int32(0), step: np.int32(4)})[0] == 12
     changed = region.make_region(types, lambda i, s: [i > s])
     with pytest.raises(TypeRuleError, match="loop variable 0"):
-        build(region.while_op, (count, step), attrs, None, (condition, changed))
+        build(control_flow.while_op, (count, step), attrs, None, (condition, changed))
     with pytest.raises(TypeRuleError, match="one bool scalar"):
-        build(region.while_op, (count, step), attrs, None, (body, body))
+        build(control_flow.while_op, (count, step), attrs, None, (body, body))
     assert condition.results[0].dtype is bool_
 
 
@@ -91,13 +91,19 @@ def test_scan():
     start = tf.placeholder(tf.float32, [])
     sequence = tf.placeholder(tf.float32, [None])
     body = region.make_region([SCALAR, SCALAR], lambda carry, x: [carry + x, carry * x])
-    attrs = {"carries": 1, "sequences": 1, "length": sequence.dims[0], "reverse": False}
-    total, products = build(region.scan_op, (start, sequence), attrs, None, (body,))
+    attrs = {
+        "carries": 1,
+        "sequences": 1,
+        "length": sequence.dims[0],
+        "reverse": False,
+        "bounded": False,
+    }
+    total, products = build(control_flow.scan_op, (start, sequence), attrs, None, (body,))
     assert products.dims == sequence.dims
     results = run([total, products], {start: np.float32(1), sequence: X})
     assert results[0] == 7 and results[1].tolist() == [1, 4, 12]
     attrs["reverse"] = True
-    total, products = build(region.scan_op, (start, sequence), attrs, None, (body,))
+    total, products = build(control_flow.scan_op, (start, sequence), attrs, None, (body,))
     results = run([total, products], {start: np.float32(1), sequence: X})
     assert results[0] == 7 and results[1].tolist() == [6, 8, 3]
 

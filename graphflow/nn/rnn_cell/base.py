@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from ...dtypes import as_dtype, float32
+from ...dtypes import DType, as_dtype, float32
 from ...framework import name_scope
 from ...ir.graph import GraphKeys, get_default_graph
 from ...ir.node import Tensor
@@ -15,7 +16,6 @@ from ...layer import Layer
 from ...nest import flatten, is_nested, map_structure, structure_text
 from ...ops import activation as activations
 from ...ops import math as functions
-from ...ops.contraction import matmul
 from ...ops.convert import as_size, as_sizes, convert, reject
 from ...ops.creation import zeros
 from ...ops.variables import Variable
@@ -50,15 +50,34 @@ class RNNCell(Layer):
 
     def __call__(self, inputs, state, scope=None) -> Any:  # type: ignore[override]
         inputs = map_structure(lambda x: convert(x, what=self._base_name), inputs)
+        single = isinstance(inputs, Tensor)
+        dims = inputs.dims if single else map_structure(lambda x: x.shape, inputs)
+        with self._used(dims, flatten(inputs)[0].dtype, scope):
+            return self.call(inputs, state)
+
+    def project_inputs(self, inputs, scope=None) -> Any:
+        """What steps need of inputs [..., depth], and of nothing else, for any number of steps at
+        once, so that one contraction serves all of them.
+
+        Gives a nest of tensors [..., n], whose parts for one step `advance` takes in the place of
+        the inputs; None where this cell's steps have no such part.
+        """
+        return None
+
+    def advance(self, projected, state, scope=None) -> Any:
+        """(output, new state) of one step, from the part of `project_inputs` that is its own."""
+        raise NotImplementedError(f"{type(self).__name__} does not project its inputs")
+
+    @contextmanager
+    def _used(self, dims: Any, dtype: DType, scope=None) -> Iterator[None]:
+        """Inside, the cell has its variables, for inputs of that shape and dtype if it is new."""
         if self._dtype is None:
-            first = flatten(inputs)[0].dtype
-            self._dtype = first if first.is_floating else float32
+            self._dtype = dtype if dtype.is_floating else float32
         with self._entered(scope, custom_getter=self._counted):
             if not self.built:
-                single = isinstance(inputs, Tensor)
-                self.build(inputs.dims if single else map_structure(lambda x: x.shape, inputs))
+                self.build(dims)
                 self.built = True
-            return self.call(inputs, state)
+            yield
 
     def _counted(self, getter: Callable, name: str, **arguments) -> Variable:
         variable = getter(name, **arguments)
@@ -101,6 +120,12 @@ def require_cell(cell: Any, what: str, argument: str = "cell") -> None:
     if missing or not callable(cell):
         lacks = ", ".join(missing) or "__call__"
         raise TypeError(f"{what}: {argument} must be an RNNCell, but {cell!r} lacks {lacks}")
+
+
+def projected_by(cell: Any, inputs: Any, scope=None) -> Any:
+    """The cell's `project_inputs` of the inputs; None where it is a cell without that method."""
+    project = getattr(cell, "project_inputs", None)
+    return None if project is None else project(inputs, scope)
 
 
 def require_size(what: str, argument: str, value: Any) -> int:
@@ -165,26 +190,3 @@ def as_activation(given: Any, what: str) -> Callable[[Tensor], Tensor]:
             if given in module.__all__:
                 return getattr(module, given)
     raise ValueError(f"{what}: activation must be a function of a tensor, got {given!r}")
-
-
-class Linear:
-    """bias + [inputs, state] · kernel, without putting inputs and state side by side.
-
-    kernel: [depth + units, n], whose first `depth` rows belong to the inputs. The two products
-    stand apart so that what the inputs give can be computed for all steps at once.
-    """
-
-    def __init__(self, kernel: Variable, bias: Variable | None, depth: int):
-        self.kernel, self.bias, self.depth = kernel, bias, depth
-
-    def __call__(self, inputs: Tensor, state: Tensor) -> Tensor:
-        return self.of_inputs(inputs) + self.of_state(state)
-
-    def of_inputs(self, inputs: Tensor) -> Tensor:
-        """The inputs' part, with the bias."""
-        product = matmul(inputs, self.kernel[: self.depth])
-        return product if self.bias is None else product + self.bias
-
-    def of_state(self, state: Tensor) -> Tensor:
-        """The state's part."""
-        return matmul(state, self.kernel[self.depth :])

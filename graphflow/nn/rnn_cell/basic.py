@@ -9,19 +9,13 @@ from ...ir.node import Tensor
 from ...ops.joining import split
 from ...ops.math import sigmoid
 from ...variable_scope import variable_scope
-from .base import (
-    Linear,
-    RNNCell,
-    as_activation,
-    require_inputs,
-    require_size,
-    require_state,
-)
+from .base import as_activation, require_inputs, require_size
+from .projecting import Linear, ProjectingCell
 
 __all__ = ["BasicRNNCell", "GRUCell"]
 
 
-class _OneState(RNNCell):
+class _OneState(ProjectingCell):
     """A cell of `num_units` whose output is its state."""
 
     def __init__(self, num_units: int, activation, reuse, name, dtype, arguments: dict):
@@ -61,10 +55,11 @@ class BasicRNNCell(_OneState):
         kernel = self.add_weight("kernel", [depth + units, units])
         self._linear = Linear(kernel, self.add_weight("bias", [units], initializer=Zeros()), depth)
 
-    def call(self, inputs: Tensor, state):
-        require_inputs(self._base_name, inputs.dims)
-        (hidden,) = require_state(self._base_name, state, self.state_size, inputs)
-        output = self._activation(self._linear(inputs, hidden))
+    def _project(self, inputs: Tensor) -> Tensor:
+        return self._linear.of_inputs(inputs)
+
+    def _recur(self, projected: Tensor, state: list[Tensor]):
+        output = self._activation(projected + self._linear.of_state(state[0]))
         return output, output
 
 
@@ -107,10 +102,13 @@ class GRUCell(_OneState):
             )
         return Linear(kernel, bias, depth)
 
-    def call(self, inputs: Tensor, state):
-        require_inputs(self._base_name, inputs.dims)
-        (hidden,) = require_state(self._base_name, state, self.state_size, inputs)
-        reset, update = split(sigmoid(self._gates(inputs, hidden)), 2, axis=1)
-        candidate = self._activation(self._candidate(inputs, reset * hidden))
+    def _project(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        return self._gates.of_inputs(inputs), self._candidate.of_inputs(inputs)
+
+    def _recur(self, projected: tuple[Tensor, Tensor], state: list[Tensor]):
+        gates, candidate = projected
+        (hidden,) = state
+        reset, update = split(sigmoid(gates + self._gates.of_state(hidden)), 2, axis=1)
+        candidate = self._activation(candidate + self._candidate.of_state(reset * hidden))
         output = update * hidden + (1 - update) * candidate
         return output, output

@@ -15,14 +15,8 @@ from ...ops.joining import concat, split
 from ...ops.math import clip_by_value, sigmoid
 from ...ops.variables import Variable
 from ...variable_scope import variable_scope
-from .base import (
-    Linear,
-    RNNCell,
-    as_activation,
-    require_inputs,
-    require_size,
-    require_state,
-)
+from .base import as_activation, require_inputs, require_size
+from .projecting import Linear, ProjectingCell
 
 __all__ = ["BasicLSTMCell", "LSTMCell", "LSTMStateTuple"]
 
@@ -40,7 +34,7 @@ class LSTMStateTuple(NamedTuple):
         return self.c.dtype
 
 
-class LSTMCell(RNNCell):
+class LSTMCell(ProjectingCell):
     """[i, j, f, o] = [x, h] · kernel + bias
     c' = sigmoid(f + forget_bias + w_f_diag · c) · c + sigmoid(i + w_i_diag · c) · activation(j)
     h' = sigmoid(o + w_o_diag · c') · activation(c') · projection/kernel, which is the output too.
@@ -115,13 +109,14 @@ class LSTMCell(RNNCell):
                     "kernel", [units, self._num_proj], initializer=self._initializer
                 )
 
-    def call(self, inputs: Tensor, state):
-        require_inputs(self._base_name, inputs.dims)
-        parts = require_state(self._base_name, state, self.state_size, inputs)
+    def _project(self, inputs: Tensor) -> Tensor:
+        return self._linear.of_inputs(inputs)
+
+    def _recur(self, projected: Tensor, state: list[Tensor]):
         if not self._state_is_tuple:
-            parts = split(parts[0], [self._num_units, self.output_size], axis=1)
-        memory, hidden = parts
-        i, j, f, o = split(self._linear(inputs, hidden), 4, axis=1)
+            state = split(state[0], [self._num_units, self.output_size], axis=1)
+        memory, hidden = state
+        i, j, f, o = split(projected + self._linear.of_state(hidden), 4, axis=1)
         forget = sigmoid(self._seen("f", f + self._forget_bias, memory))
         new = sigmoid(self._seen("i", i, memory)) * self._activation(j)
         memory = _clipped(forget * memory + new, self._cell_clip)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...framework import name_scope
@@ -10,7 +10,7 @@ from ...nest import flatten, is_nested, structure_text
 from ...ops.convert import as_known_int, convert, reject
 from ...ops.joining import concat, split
 from ...variable_scope import variable_scope
-from .base import RNNCell, require_cell
+from .base import RNNCell, projected_by, require_cell
 
 __all__ = ["MultiRNNCell"]
 
@@ -58,11 +58,29 @@ class MultiRNNCell(RNNCell):
             return tuple(cell.zero_state(batch_size, dtype) for cell in self._cells)
 
     def call(self, inputs, state):
+        return self._through(self._cells[0], inputs, state)
+
+    def project_inputs(self, inputs, scope=None) -> Any:
+        own = type(self)
+        if own.call is not MultiRNNCell.call or own.__call__ is not RNNCell.__call__:
+            return None  # a subclass has a step of its own
+        with self._entered(scope, custom_getter=self._counted), variable_scope("cell_0"):
+            return projected_by(self._cells[0], inputs)
+
+    def advance(self, projected, state, scope=None) -> Any:
+        with self._entered(scope, custom_getter=self._counted):
+            stepped = self._through(self._cells[0].advance, projected, state)
+            self.built = True  # not before: the first step makes the other cells' variables
+        return stepped
+
+    def _through(self, first: Callable, inputs, state):
+        """(output, new state) of one step, in which `first` is called for the first cell."""
         states = self._split(state, flatten(inputs)[0].dtype)
+        steps = [first, *self._cells[1:]]
         new_states = []
-        for number, (cell, cell_state) in enumerate(zip(self._cells, states, strict=True)):
+        for number, (step, step_state) in enumerate(zip(steps, states, strict=True)):
             with variable_scope(f"cell_{number}"):
-                inputs, new_state = cell(inputs, cell_state)
+                inputs, new_state = step(inputs, step_state)
             new_states.append(new_state)
         return inputs, tuple(new_states) if self._state_is_tuple else concat(new_states, 1)
 

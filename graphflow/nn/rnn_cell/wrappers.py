@@ -18,7 +18,7 @@ from ...ops.logic import cast
 from ...ops.random import random_uniform
 from ...ops.variables import Variable
 from ..layers import dropout
-from .base import RNNCell, require_cell
+from .base import RNNCell, projected_by, require_cell
 from .lstm import LSTMStateTuple
 
 __all__ = ["DeviceWrapper", "DropoutWrapper", "ResidualWrapper"]
@@ -130,7 +130,17 @@ class DropoutWrapper(_Wrapper):
 
     def __call__(self, inputs, state, scope=None):
         inputs = self._dropped("input", inputs)
-        outputs, new_state = self._cell(inputs, state, scope=scope)
+        return self._handed_on(*self._cell(inputs, state, scope=scope))
+
+    def project_inputs(self, inputs, scope=None) -> Any:
+        if type(self).__call__ is not DropoutWrapper.__call__:
+            return None  # a subclass has a step of its own
+        return projected_by(self._cell, self._dropped("input", inputs), scope)
+
+    def advance(self, projected, state, scope=None) -> Any:
+        return self._handed_on(*self._cell.advance(projected, state, scope))
+
+    def _handed_on(self, outputs, new_state):
         new_state = self._dropped("state", new_state, self._filter)
         return self._dropped("output", outputs), new_state
 
@@ -208,7 +218,19 @@ class ResidualWrapper(_Wrapper):
         self._residual = residual_fn or _sum_of
 
     def __call__(self, inputs, state, scope=None):
-        outputs, new_state = self._cell(inputs, state, scope=scope)
+        return self._with(inputs, *self._cell(inputs, state, scope=scope))
+
+    def project_inputs(self, inputs, scope=None) -> Any:
+        if type(self).__call__ is not ResidualWrapper.__call__:
+            return None  # a subclass has a step of its own
+        projected = projected_by(self._cell, inputs, scope)
+        return None if projected is None else (inputs, projected)
+
+    def advance(self, projected, state, scope=None) -> Any:
+        inputs, projected = projected
+        return self._with(inputs, *self._cell.advance(projected, state, scope))
+
+    def _with(self, inputs, outputs, new_state):
         outputs_now = self._residual(inputs, outputs)
         assert_same_structure(outputs, outputs_now)
         return outputs_now, new_state
