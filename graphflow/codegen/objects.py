@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 from ..loop import nodes as loop
@@ -20,6 +21,7 @@ from .step import write_step
 from .target import Target
 
 _PIECE = 40_000  # bytes of LLVM IR that are compiled at a time
+_PATIENCE = 0.0005  # seconds that a thread coming back from LLVM waits for the interpreter
 _OPTIMIZATION = 1  # of instruction selection and register allocation; no IR passes are run
 
 
@@ -152,7 +154,7 @@ def compile_plan(
     start = time.perf_counter()
     module = Module(target)
     apart = _linkable(target) and not report.want_assembly
-    with _Pieces(target, report, threads - 1) as pieces:
+    with _impatience, _Pieces(target, report, threads - 1) as pieces:
 
         def written() -> None:
             if apart and module.pending > _PIECE:
@@ -186,6 +188,32 @@ class _Piece:
             self.object = emit(self.text, target, self.report)
         except BaseException as error:
             self.error = error
+
+
+class _Impatience:
+    """Threads take turns in the interpreter more often than usual. A piece comes back from LLVM ten
+    times, and would wait for who writes the next one for 5 ms each time."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.users = 0
+        self.usual = 0.0
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.users:
+                self.usual = sys.getswitchinterval()
+                sys.setswitchinterval(min(self.usual, _PATIENCE))
+            self.users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.users -= 1
+            if not self.users:
+                sys.setswitchinterval(self.usual)
+
+
+_impatience = _Impatience()
 
 
 class _Pieces:

@@ -1,5 +1,7 @@
 """Objects made of pieces: the same functions, in one object without external symbols."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -116,3 +118,14 @@ def test_what_llvm_refuses_is_raised_where_the_object_is_wanted(workers):
         with pytest.raises(RuntimeError, match="parsing error"):
             pieces.objects()
     assert not pieces.threads
+
+
+def test_the_interpreter_is_left_as_it_was(monkeypatch):
+    usual = sys.getswitchinterval()
+    with objects._impatience:
+        with objects._impatience:
+            assert sys.getswitchinterval() < usual
+        assert sys.getswitchinterval() < usual
+    assert sys.getswitchinterval() == usual
+    _values(monkeypatch, 1)
+    assert sys.getswitchinterval() == usual
