@@ -25,6 +25,9 @@ from .loop_parts import Given, Loop, Stacked
 from .vectorize import Vectorizer
 
 _HEAVY = (CONTRACT, CONVOLVE)
+# Operands that are stacked for later may be so many times larger than what becomes of them: beyond
+# that, writing and reading them again costs more than the work in the loop.
+_WIDEST = 16
 
 
 def batch_iterations(program: Program) -> Program:
@@ -83,22 +86,30 @@ class _Batch:
     # -- before the loop ----------------------------------------------------------------------
 
     def _before(self) -> None:
-        """Contractions of rows alone."""
+        """Contractions of rows alone, with the elementwise work that follows them."""
         loop, vectorizer = self.loop, self._vectorizer()
-        replaced: dict[Tensor, Tensor] = {}
+        backed: set[Tensor] = set()  # for all rows at once, and with a contraction behind it
+        moved: dict[Tensor, None] = {}
+        results = set(loop.results())
         for node in loop.nodes():
-            if node.op.kind not in _HEAVY:
-                continue
-            for tensor in node.outputs:
-                value = vectorizer.of(tensor)
-                if value is None or not value[1]:
+            heavy = node.op.kind in _HEAVY
+            if heavy or any(tensor in backed for tensor in node.inputs):
+                found = [vectorizer.of(tensor) for tensor in node.outputs]
+                if found and all(value is not None and value[1] for value in found):
+                    backed.update(node.outputs)
+                    moved.update({t: None for t in node.outputs if t in results})
                     continue
-                parameter = new_parameter(tensor, len(replaced))
-                loop.rows.append(Given(value[0], parameter))
-                replaced[tensor] = parameter
-        if replaced:
-            loop.substitute(replaced)
-            self.changed = True
+            moved.update({t: None for t in node.inputs if t in backed})
+        if not moved:
+            return
+        replaced: dict[Tensor, Tensor] = {}
+        for tensor in moved:
+            value = vectorizer.of(tensor)
+            assert value is not None
+            replaced[tensor] = new_parameter(tensor, len(replaced))
+            loop.rows.append(Given(value[0], replaced[tensor]))
+        loop.substitute(replaced)
+        self.changed = True
 
     # -- after the loop -----------------------------------------------------------------------
 
@@ -166,7 +177,7 @@ class _Later:
             for tensor in dict.fromkeys(node.inputs)
             if not self._is_there(tensor)
         )
-        return _movable(node) and extra <= 2 * estimate(product(node.outputs[0].dims)) + 4096
+        return _movable(node) and extra <= _WIDEST * estimate(product(node.outputs[0].dims))
 
     def _is_there(self, tensor: Tensor) -> bool:
         return tensor in self.stacks or self.vectorizer.can(tensor)
@@ -182,7 +193,7 @@ class _Later:
         wide = sum(
             estimate(product(t.dims)) for t in dict.fromkeys(node.inputs) if not self._is_there(t)
         )
-        if not _movable(node) or wide > 4 * estimate(product(stack.row.dims)) + 4096:
+        if not _movable(node) or wide > _WIDEST * estimate(product(stack.row.dims)):
             return
         for tensor in node.inputs:
             self._keep(tensor)

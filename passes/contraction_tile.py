@@ -188,7 +188,10 @@ class _Nest:
         def element(v: Expr) -> list[Stmt]:
             value = Var("value", spec.dtype)
             load = loop.Let(value, loop.Load(tile, loop.add(start, v)))
-            return [load, *spec.epilogue(batch, m, loop.add(at, v), value)]
+            # By a name that is known to be below n: a bias is then read by it as it is.
+            column = spec.variable("n", spec.n)
+            lets = [loop.Let(column, loop.add(at, v)), load]
+            return [*lets, *spec.epilogue(batch, m, column, value)]
 
         return repeat(spec, "v", width, loop.VECTOR, element)
 

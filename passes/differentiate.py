@@ -259,10 +259,45 @@ def _sum(parts: Sequence[Gradient]) -> Gradient:
         return parts[0]
     if all(isinstance(part, IndexedSlices) for part in parts):
         return sum_slices(parts)
+    joined = _side_by_side([part for part in parts if isinstance(part, Tensor)], len(parts))
+    if joined is not None:
+        return joined
     total = convert(parts[0])
     for part in parts[1:]:
         total = find("add")(total, convert(part))
     return total
+
+
+def _side_by_side(parts: Sequence[Tensor], count: int) -> Tensor | None:
+    """The sum of the gradients of slices that lie next to each other and make up the whole.
+
+        pad(a; 0, 2) + pad(b; 1, 1) + pad(c; 2, 0)   -->   concat(a, b, c)
+
+    Not of transposed parts: each would be put into memory first.
+    """
+    rows = []
+    for part in parts if len(parts) == count else ():
+        node = part.node
+        if node.op.name != "pad" or node.attrs["mode"] != "constant" or node.attrs["value"] != 0:
+            return None
+        (source,) = node.inputs
+        before, after = node.attrs["before"], node.attrs["after"]
+        axes = [k for k in range(len(before)) if before[k] != 0 or after[k] != 0]
+        if len(axes) != 1 or source.node.op.name == "transpose":
+            return None
+        rows.append((axes[0], before[axes[0]], after[axes[0]], source))
+    if not rows or len({axis for axis, *_ in rows}) != 1:
+        return None
+    axis = rows[0][0]
+    if not all(isinstance(size, int) for row in rows for size in (row[1], row[3].dims[axis])):
+        return None
+    rows.sort(key=lambda row: row[1])
+    end = 0
+    for _, first, _, source in rows:
+        if first != end:
+            return None
+        end = first + source.dims[axis]
+    return find("concat")(*(row[3] for row in rows), axis=axis) if rows[-1][2] == 0 else None
 
 
 # -- derivatives of derivatives ------------------------------------------------------------------
