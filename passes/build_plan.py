@@ -29,7 +29,7 @@ from .outline import Outline
 from .pipeline import PassOptions
 from .places import Place
 from .plan_bodies import BodyPlanner
-from .plan_items import Item, Launched, made_kernel
+from .plan_items import Item, Launched, Marked, made_kernel
 from .schedule import is_host_call
 
 
@@ -87,8 +87,9 @@ class Planner(Outline):
         of_every_run: set[Hashable] = set()
         for launched in launches:
             for used in () if launched.prepared else launched.used:
-                # The operands of what was packed are not needed any more.
-                for key in list(used):
+                # The operands of what was packed are not needed any more. A mark has no kernel, and
+                # uses all that it says: the sequences of a scan.
+                for key in () if isinstance(launched, Marked) else list(used):
                     if isinstance(key, Tensor) and key in settled and key not in launched.keys:
                         del used[key]
                 of_every_run.update(used)

@@ -301,8 +301,14 @@ class BodyPlanner:
         given = set(known.values())
         for item in result:
             for used in item.used:
-                self.spanning.update({key: None for key in used if key in given})
+                self.spanning.update(
+                    {key: None for key in used if key in given and not self._is_packed(key, item)}
+                )
         return result
+
+    def _is_packed(self, key: Hashable, item: Item) -> bool:
+        """Whether a launch has no use for a settled operand, since it was packed before."""
+        return isinstance(item, Launched) and key not in item.keys and self._is_settled(key)
 
     def _is_settled(self, key: Hashable) -> bool:
         return isinstance(key, Tensor) and (

@@ -60,7 +60,9 @@ _TF = ("tensorflow",)
 _RECURRENT = (RECURRENT_TRAIN, RECURRENT_INFER, LENGTHS)
 
 SYSTEMS = (
-    SystemInfo("graphflow", "on_graphflow", ("graphflow",), _ALL, "compiled", peer=False),
+    SystemInfo(
+        "graphflow", "on_graphflow", ("graphflow",), (*_ALL, *_RECURRENT), "compiled", peer=False
+    ),
     SystemInfo(
         "graphflow-op-by-op", "on_graphflow", ("graphflow",), _NO_GEMM, "op-by-op", peer=False
     ),

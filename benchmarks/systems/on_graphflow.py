@@ -6,7 +6,7 @@ from typing import Any
 
 import graphflow as tf
 
-from ..data import operand
+from ..data import batches, operand
 from ..net import EPSILON
 from .base import BaseSystem
 from .kernel_data import operands
@@ -98,13 +98,13 @@ class System(BaseSystem):
         session = self._session()
         return lambda a: session.run(y, {x: a})
 
+    def _example(self):
+        return batches(self.workload.model, self.workload.batch, 1)[0]
+
     def facts(self):
         facts: dict[str, Any] = {"version": tf.__version__}
         if self.mode == "compiled" and self.report is not None:
-            from ..data import batches
-
-            batch = self.feed(*batches(self.workload.model, self.workload.batch, 1)[0])
-            report = self.report(*batch)
+            report = self.report(*self.feed(*self._example()))
             facts["launches"] = report.launches
             facts["peak_bytes"] = report.peak_bytes
         return facts

@@ -9,7 +9,7 @@ from benchmarks import data, sequence_tables, sequences, tables, workloads
 from benchmarks.figures import Figures
 from benchmarks.runner import COLD, WARM, Record, Variant
 from benchmarks.sequences import REDUCE, SEQUENCE_MODELS, SHIFT, SKIP
-from benchmarks.systems import SYSTEMS, by_name
+from benchmarks.systems import SYSTEMS, Request, by_name, load
 
 
 def record(system, workload, seconds, cache=WARM):
@@ -80,6 +80,62 @@ def test_batches_are_the_same_every_time():
             assert (y == labels).all()
             if isinstance(x, np.ndarray):
                 assert (x == again).all()
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _logits(model, weights, x):
+    """By the formulas at the head of benchmarks/sequences.py."""
+    x = weights["embedding"][x] if model.vocabulary else x
+    h = c = np.zeros((len(x), model.hidden), np.float32)
+    kernel, bias = weights["cell/kernel"], weights["cell/bias"]
+    for now in x.swapaxes(0, 1):
+        if model.cell == "gru":
+            r, z, n = np.split(now @ kernel + bias, 3, 1)
+            mine = h @ weights["recurrent/kernel"] + weights["recurrent/bias"]
+            of_r, of_z, of_n = np.split(mine, 3, 1)
+            u = _sigmoid(z + of_z)
+            h = (1 - u) * np.tanh(n + _sigmoid(r + of_r) * of_n) + u * h
+            continue
+        gates = np.concatenate([now, h], 1) @ kernel + bias
+        if model.cell == "lstm":
+            i, j, f, o = np.split(gates, 4, 1)
+            c = _sigmoid(f + 1) * c + _sigmoid(i) * np.tanh(j)
+            h = _sigmoid(o) * np.tanh(c)
+        else:
+            h = np.tanh(gates)
+    return h @ weights["classes/kernel"] + weights["classes/bias"]
+
+
+@pytest.mark.parametrize("name", ["lstm-infer-1", "lstm32-train", "gru32-train", "rnn32-train"])
+def test_graphflow_runs_the_recurrences_of_the_formulas(tmp_path, name):
+    import graphflow as tf
+
+    workload = workloads.by_name(name)
+    rng = np.random.default_rng(3)
+    # Biases are drawn too: what is zero cannot be seen to be in its place.
+    weights = {
+        key: value if value.any() else rng.standard_normal(value.shape, dtype=np.float32)
+        for key, value in sequences.initial(workload.model)
+    }
+    np.savez(tmp_path / "weights.npz", **weights)
+    request = Request(name, "graphflow", weights=str(tmp_path / "weights.npz"))
+    with tf.Graph().as_default():
+        system = load(request)
+        x, y = next(sequences.batches(workload, 1))
+        wanted = _logits(SEQUENCE_MODELS[workload.model], weights, x)
+        if workload.kind == workloads.RECURRENT_INFER:
+            np.testing.assert_allclose(system.infer()(x, y), wanted, rtol=1e-4, atol=1e-5)
+        else:
+            chances = np.exp(wanted) / np.exp(wanted).sum(1, keepdims=True)
+            loss = -np.log(chances[np.arange(len(y)), y]).mean()
+            step = system.train()
+            np.testing.assert_allclose(step(x, y), loss, rtol=1e-5)
+            assert step(x, y) < loss
+        facts = system.facts()
+    assert facts["launches"] > 0 and facts["peak_bytes"] > 0
 
 
 def test_many_lengths():
