@@ -13,7 +13,9 @@ tile     everything else. A micro-kernel, shared by all contractions of a step, 
          its columns are contiguous and few rows reuse it; otherwise they are packed once by nests
          of their own, with the prologue applied. A task owns the tiles of some rows and one panel
          of NR columns after the other, loops over blocks of k in order, and runs the epilogue on
-         finished panels while they are in the first cache.
+         finished panels while they are in the first cache. Where rows of the result are long,
+         a task has fewer rows of more panels, keeps their sums in the second cache and finishes
+         whole rows.
 
 Each element is summed in the order of k by one thread, so results do not depend on the number of
 threads. The block structure is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix

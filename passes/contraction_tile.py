@@ -68,9 +68,14 @@ class _Nest:
         spec, tiles = self.spec, self.tiles
         blocks, groups = ceildiv(spec.m, tiles.block), ceildiv(self.panels, tiles.panels)
         work = 2 * tiles.block * tiles.columns * tiles.panels * assumed(spec.k)
+
+        def task(t: Expr) -> list[Stmt]:
+            # Tasks at a time share panels of B, which stay in the last cache while A goes by.
+            batch, group, block = split(t, (spec.batch, groups, blocks))
+            return self.task(batch, block, group)
+
         return repeat(
-            spec, "t", product(spec.batch, blocks, groups), loop.PARALLEL,
-            lambda t: self.task(*split(t, (spec.batch, blocks, groups))),
+            spec, "t", product(spec.batch, blocks, groups), loop.PARALLEL, task,
             grain_of(work, TASK_OPERATIONS[0]),
         )  # fmt: skip
 

@@ -20,13 +20,16 @@ from .contraction_spec import (
 LATENCY = 4  # cycles of a fused multiply-add
 NEST_CYCLES = 3000  # of one more parallel loop: waking threads and waiting for the last
 _DEPTH = 512  # elements of k that a tile takes at once
-_LARGEST_DEPTH = 896  # up to here, all of k at once
+_LARGEST_DEPTH = 1024  # up to here, all of k at once
 _LARGEST_BLOCK = 96  # rows of a task
 TASK_OPERATIONS = (1 << 20, 1 << 24)  # of a task: least, most
 _SPLIT_OPERATIONS = 1 << 23  # of a product that is worth splitting along k
 _TASKS = 32  # as many as are wanted where the product is large enough
 _LONG = 16  # blocks of k from which sums are kept in memory
 _STREAMS = 3  # arrays that an epilogue goes through from which on it wants long runs of them
+# Bytes between rows of the result from which on one panel's pieces of them are slow to write, and
+# the tiles one on another that must read each panel of B for whole rows to pay instead.
+_APART, _HIGH = 2048, 4
 _CALL_CYCLES = 30  # around one tile
 _DOT_COLUMNS = 16  # of a panel whose products are summed along k
 _DOT_DEPTH = 512  # so that the panel stays in the first cache
@@ -214,7 +217,10 @@ def _together(spec: ContractionSpec, target: Target, tiles: Tiling) -> Tiling:
     if blocks < _LONG and (not certain or streams):
         return _by_rows(spec, target, tiles)
     if certain and blocks < _LONG:
-        return tiles
+        if not isinstance(spec.m, int) or n * spec.dtype.bytes < _APART:
+            return tiles
+        whole = _by_rows(spec, target, tiles)
+        return whole if whole.block >= _HIGH * tiles.rows else tiles
     size = spec.dtype.bytes
     panels = count_of(n, tiles.columns)
     room = target.l2 // 2 // size

@@ -214,6 +214,20 @@ def test_an_epilogue_that_goes_through_memory_does_so_in_rows(transposed):
     assert not tiling(contraction((1, 512, 256, 128), transpose_a=True)[0], Machine()).by_rows
 
 
+def test_wide_results_are_written_in_whole_rows_where_tasks_are_high_enough():
+    def tiles(m, n, k):
+        return tiling(contraction((1, m, n, k))[0], Machine())
+
+    for sizes in ((1024, 1024, 256), (2048, 2048, 2048), (1024, 768, 1024)):
+        found = tiles(*sizes)
+        assert found.by_rows and found.block >= 48
+        assert found.panels * found.block * found.columns * 4 <= Machine().l2 // 4
+    # Rows of the result near one another, and too few of them to use a panel of B often.
+    for sizes in ((1024, 256, 1024), (128, 1024, 784), (symbol("m"), 1024, 256)):
+        assert not tiles(*sizes).by_rows
+    assert tiles(1024, 1024, 1024).sweep.blocks == 1
+
+
 @pytest.mark.parametrize("transposed", ["", "a"])
 def test_gradients_of_weights_have_tasks_and_no_workspace_for_any_batch(transposed):
     spec, _ = contraction((1, 512, 256, symbol("k")), transpose_a="a" in transposed)
@@ -353,5 +367,6 @@ def test_machine_code_of_large_products():
             (1, 1030, 520, 600),
             (4, 65, 100, 33),
             (1, 2, 1000, 700),
+            (1, 805, 1100, 1030),
         ):
             check(sizes, sizes, host(), None, run=run, **how)
