@@ -156,8 +156,8 @@ def main(
     for label, row in zip(snli.LABELS, table, strict=True):
         print(f"{'':15s}{label:15s}" + "".join(f"{count:<15d}" for count in row))
     for pair, told in zip(examples, shown, strict=True):
-        print(f"\n{pair.premise.text}\n{pair.hypothesis.text}\n    {snli.LABELS[told]}"
-              + ("" if told == pair.label else f", but it is {snli.LABELS[pair.label]}"))  # fmt: skip
+        right = "" if told == pair.label else f", but it is {snli.LABELS[pair.label]}"
+        print(f"\n{pair.premise.text}\n{pair.hypothesis.text}\n    {snli.LABELS[told]}{right}")
     share = float(np.trace(table) / table.sum())
     print(f"\ntest accuracy {share:.4f}")
     return share
