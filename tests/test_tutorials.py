@@ -56,3 +56,24 @@ def test_linknet(capsys, tmp_path):
     assert lesson("04_linknet").main(steps=60, picture=str(picture)) >= 0.4
     assert "mean overlap" in capsys.readouterr().out
     assert picture.stat().st_size > 5000
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_sentence_pairs(capsys, cell):
+    assert lesson("05_sentence_pairs").main(cell, size=1500, epochs=5) >= 0.5
+    printed = capsys.readouterr().out
+    assert f"cells are {cell}" in printed
+    assert "different widths, 1 compilation\n" in printed
+    assert "answered:" in printed and "test accuracy" in printed
+
+
+def test_sentence_pairs_from_files(capsys, tmp_path):
+    import entailment
+    import snli
+
+    pairs = entailment.corpus(240)
+    files = str(tmp_path / "train.jsonl"), str(tmp_path / "test.txt")
+    snli.write(files[0], pairs[:200])
+    snli.write(files[1], pairs[200:])
+    assert 0 <= lesson("05_sentence_pairs").main("gru", epochs=1, files=files) <= 1
+    assert "200 pairs to learn from, 40 for the test" in capsys.readouterr().out
