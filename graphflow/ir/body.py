@@ -2,7 +2,7 @@
 
 While a body is open in a graph, every operation made belongs to it. A tensor from outside that one
 of them reads is *captured*: inside, a parameter takes its place, and the operation that gets the
-region gets the tensor as an operand. Constants are used as they are.
+region gets the tensor as an operand. Integer constants are used as they are.
 """
 
 from __future__ import annotations
@@ -80,11 +80,14 @@ class Body:
 
     def adopt(self, tensor: Tensor) -> Tensor:
         """The tensor as operations of this body may read it."""
-        if tensor.node.op.name == "constant":
-            return tensor
         home = self.graph.body_of.get(tensor.node)
         if home is self:
             return tensor
+        if tensor.node.op.name == "constant":
+            # One that a gradient may be asked for is an operand until a run is cut.
+            apart = tensor.dtype.is_floating and self._is_around(tensor)
+            if not apart:
+                return tensor
         found = self.captured.get(tensor)
         if found is not None:
             return found

@@ -241,3 +241,17 @@ def test_random_bodies(body, count, counted):
         _, a, b = tf.while_loop(lambda i, *_: i < limit, step, [0, x, tf.cos(x)])
         loss = tf.reduce_sum(a * a) + tf.reduce_sum(b)
         check("compiled", loss, x, at(2), {n: count}, 2, 2e-5)
+
+
+def test_gradients_by_a_constant_from_outside(backend):
+    w = tf.constant(at(2, 2))
+    x = tf.placeholder(tf.float64, [2, 2])
+    _, y = tf.while_loop(lambda i, _: i < 3, lambda i, y: (i + 1, tf.tanh(y @ w)), [0, x])
+    z = tf.cond(tf.reduce_sum(x) > -100.0, lambda: w * x, lambda: x)
+    slopes = tf.gradients([tf.reduce_sum(y), tf.reduce_sum(z)], w)
+    v = tf.placeholder(tf.float64, [2, 2])
+    _, y = tf.while_loop(lambda i, _: i < 3, lambda i, y: (i + 1, tf.tanh(y @ v)), [0, x])
+    wanted = tf.gradients([tf.reduce_sum(y), tf.reduce_sum(v * x)], v)
+    with tf.Session(backend=backend) as session:
+        feeds = {x: at(2, 2), v: at(2, 2)}
+        np.testing.assert_allclose(*session.run([slopes[0], wanted[0]], feeds), rtol=1e-12)
