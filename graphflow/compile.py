@@ -305,6 +305,7 @@ class _Parts:
             elif "function" in node.attrs:
                 functions[node.attrs["function"]] = None
             trips += symbols_of(node.attrs.get("trips"))
+            trips += symbols_of(node.attrs.get("varying"))
             for origin in program.origin(node):
                 origins[origin] = None
         for variable in program.updates:

@@ -19,13 +19,14 @@ from .ir.body import Body, has_effect, traced_with_writes
 from .ir.graph import get_default_graph
 from .ir.node import Attrs, Node, Region, Tensor
 from .ir.op import find
-from .ops.control_flow import cond_op, scan_op, while_op
+from .ops.control_flow import cond_op, scan_op, while_op, within
 from .ops.convert import convert, reject
 from .ops.creation import range as range_of
 from .ops.effects import Assert
 from .ops.shapes import size_as_tensor
+from .ops.tensor_shape import TensorShape
 from .ops.values import constant_value, symbolic_value
-from .sizes import Dim, is_nonnegative, maximum
+from .sizes import Dim, is_nonnegative, maximum, symbol, symbols_of
 from .structures import Structure, keeps_type
 
 __all__ = ["case", "cond", "switch_case", "while_loop"]
@@ -204,6 +205,9 @@ def while_loop(
 
     loop_vars: a structure of tensors, TensorArrays and what can be converted to tensors; a list
         or tuple of them are the arguments of `cond` and `body`
+    shape_invariants: a structure of shapes, lists or None (as it is) for the loop variables: a
+        dimension that is None there may change from iteration to iteration, in a way that follows
+        from sizes. No gradient is known through such a loop.
     back_prop: False: no gradient flows through the loop
     maximum_iterations: an integer, or a scalar tensor: the loop ends after so many
     return_same_structure: a single loop variable comes back in a list, too
@@ -222,7 +226,9 @@ def while_loop(
     graph = get_default_graph()
     with graph.name_scope(name or "while"):
         start = Structure.of(variables, "while_loop")
-        loop = _Loop(start, cond, body, maximum_iterations)
+        loop = _Loop(
+            start, cond, body, maximum_iterations, _free_axes(start, shape_invariants, many)
+        )
         finals = loop.finals()
         if not back_prop:
             finals = [find("stop_gradient")(t) if t.dtype.is_floating else t for t in finals]
@@ -232,27 +238,92 @@ def while_loop(
     return result if many and (len(result) > 1 or return_same_structure) else result[0]
 
 
+Axis = tuple[int, int]  # the number of a loop variable, and one of its dimensions
+
+
+def _free_axes(start: Structure, invariants, many: bool) -> list[Axis]:
+    """The dimensions that `shape_invariants` allow to change."""
+    if invariants is None:
+        return []
+    given = list(invariants) if many else [invariants]
+    shapes = _shape_leaves(start.shape, given)
+    if len(shapes) != start.count:
+        reject(
+            "while_loop",
+            f"shape_invariants has {len(shapes)} shapes for {start.count} loop variables",
+            ValueError,
+        )
+    free = []
+    rows = zip(start.tensors, start.paths, shapes, strict=True)
+    for number, (tensor, path, shape) in enumerate(rows):
+        dims = None if shape is None else TensorShape(shape).dims
+        if dims is None:
+            continue
+        own = tensor.dims
+        if own is None or len(own) != len(dims):
+            reject(
+                "while_loop",
+                f"the invariant {shape} does not have the rank of loop variable {path}, "
+                f"{tensor.tensor_type}",
+                ValueError,
+            )
+        for axis, (dim, size) in enumerate(zip(dims, own, strict=True)):
+            known = getattr(dim, "value", dim)
+            if known is None:
+                free.append((number, axis))
+            elif isinstance(known, int) and isinstance(size, int) and known != size:
+                reject(
+                    "while_loop",
+                    f"loop variable {path} is {tensor.tensor_type}, which is not of the shape "
+                    f"{shape} that shape_invariants says",
+                    ValueError,
+                )
+    return free
+
+
+def _shape_leaves(structure, shapes) -> list:
+    """The shapes in a structure, one for each leaf, where a list of numbers is a shape."""
+    if not nest.is_nested(structure):
+        return [shapes]
+    items = nest.flatten_up_to(structure, shapes) if shapes is not None else [None]
+    return items
+
+
 class _Loop:
     """A loop under definition."""
 
-    def __init__(self, start: Structure, condition: Callable, body: Callable, limit):
+    def __init__(
+        self, start: Structure, condition: Callable, body: Callable, limit, free: Sequence[Axis]
+    ):
         self.graph = get_default_graph()
         self.limit = limit
         self.start = start
+        self.free = list(free)
         scope = self.graph.current_scope[:-1]
-        self.condition, self.body = traced_with_writes(
-            lambda written: [
-                Body(self.graph, f"the {what} of {scope}", repeats=True, written=written)
-                for what in ("condition", "body")
-            ],
-            lambda bodies: self._trace(bodies, condition, body),
-        )
+        while True:
+            self.condition, self.body = traced_with_writes(
+                lambda written: [
+                    Body(self.graph, f"the {what} of {scope}", repeats=True, written=written)
+                    for what in ("condition", "body")
+                ],
+                lambda bodies: self._trace(bodies, condition, body),
+            )
+            # What may change and does not keeps the size that it has.
+            changing = [
+                (number, axis)
+                for number, axis in self.free
+                if self.next[number].dims[axis] != self.own[1][number].dims[axis]
+            ]
+            if changing == self.free:
+                break
+            self.free = changing
 
     def _trace(self, bodies: Sequence[Body], condition, body) -> None:
         own_condition, own_body = bodies
         self.condition, self.body = own_condition, own_body
         self.variables = list(self.start.tensors)  # with those that the loop adds
-        types = [tensor.tensor_type for tensor in self.variables]
+        self.varying = [(*place, symbol("size"), symbol("size")) for place in self.free]
+        types = within([tensor.tensor_type for tensor in self.variables], {"varying": self.varying})
         self.own: list[list[Tensor]] = []
         for each in (own_condition, own_body):
             with each.open():
@@ -281,9 +352,10 @@ class _Loop:
             reject("while_loop", f"body returned the operation {nodes[0].name}", TypeError)
         after = start.like(returned, "while_loop", "body")
         after = after.adopted(self.body)
-        rows = zip(start.paths, start.tensors, after.tensors, strict=True)
-        for path, before, tensor in rows:
-            if not keeps_type(before, tensor):
+        rows = zip(start.paths, start.tensors, self.own[1], after.tensors, strict=True)
+        for number, (path, before, inside, tensor) in enumerate(rows):
+            free = [axis for k, axis in self.free if k == number]
+            if not keeps_type(inside, tensor, free):
                 raise TypeRuleError(
                     f"while_loop: loop variable {path} ({before.name}) is {before.tensor_type} "
                     f"when the loop begins and {tensor.tensor_type} after its body; it must keep "
@@ -309,11 +381,13 @@ class _Loop:
         made = self.graph.create(
             while_op,
             (*self.variables, *operands),
-            Attrs({"variables": len(self.next), "trips": None}),
+            Attrs({"variables": len(self.next), "trips": None, "varying": tuple(self.varying)}),
             regions,
             "while",
             controls,
         )
+        for size in symbols_of(tuple(self.varying)):
+            self.graph.size_owners[size] = made
         return list(made.outputs[: self.start.count])
 
     def _count_iterations(self) -> None:
@@ -336,7 +410,7 @@ class _Loop:
     def _counted(self) -> tuple[int, Tensor, Dim] | None:
         """The variable that counts, its first value, and how many iterations there are: where that
         is all that ends the loop, and known when a run binds its sizes."""
-        if any(node.op.serial for node in self.condition.nodes):
+        if self.varying or any(node.op.serial for node in self.condition.nodes):
             return None
         test = self.test.node
         if test.op.name not in ("less", "greater"):

@@ -100,6 +100,13 @@ class Choose:
 
 
 @dataclass(frozen=True)
+class Advance:
+    """Symbols of sizes and what they are from here on, in terms of what sizes are here."""
+
+    sizes: tuple[tuple[Size, Dim], ...]
+
+
+@dataclass(frozen=True)
 class Otherwise:
     pass
 
@@ -109,7 +116,7 @@ class End:
     pass
 
 
-Mark = Repeat | Choose | Otherwise | End
+Mark = Repeat | Choose | Advance | Otherwise | End
 
 
 @dataclass(frozen=True)
@@ -213,6 +220,8 @@ class Plan:
         for step in self.steps:
             if isinstance(step, Repeat):
                 shapes.append((step.count, *(row.bytes for row in step.rows)))
+            elif isinstance(step, Advance):
+                shapes.append(tuple(size for _, size in step.sizes))
         shapes += [launch.kernel.sizes() for launch in self.launches if launch.kernel is not None]
         for shape in shapes:
             for dim in shape:

@@ -92,12 +92,14 @@ class Structure:
         return nest.pack_sequence_as(self.shape, leaves)
 
 
-def keeps_type(before: Tensor, after: Tensor) -> bool:
+def keeps_type(before: Tensor, after: Tensor, free: Sequence[int] = ()) -> bool:
     """Whether a value may take the place of another one: of its dtype and shape, as far as sizes
-    can be compared before a run does."""
+    can be compared before a run does, but for the dimensions that are `free`."""
     if before.dtype is not after.dtype or before.rank != after.rank or before.dims is None:
         return False
-    for a, b in zip(before.dims, after.dims, strict=True):
+    for axis, (a, b) in enumerate(zip(before.dims, after.dims, strict=True)):
+        if axis in free:
+            continue
         difference = a - b
         if isinstance(difference, int) and difference != 0:
             return False

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..ir.build import current_builder
-from ..ir.node import Node, Region, Tensor
+from ..ir.node import Attrs, Node, Region, Tensor
 from ..ir.program import Program
 from ..ops.control_flow import split_scan
+from ..sizes import Dim, Symbol, substitute
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,15 @@ def in_memory(node: Node) -> Sequence[Tensor]:
     return node.inputs
 
 
-def inline(region: Region, operands: Sequence[Tensor], effects: list[Node]) -> list[Tensor]:
+def inline(
+    region: Region,
+    operands: Sequence[Tensor],
+    effects: list[Node],
+    sizes: Mapping[Symbol, Dim] | None = None,
+) -> list[Tensor]:
     """The results of a body for these operands, as operations of the current builder; what the
-    body does is added to `effects`. Any tensors of the body may be its parameters here."""
+    body does is added to `effects`. Any tensors of the body may be its parameters here. `sizes`
+    stand for symbols of the body."""
     mapped: dict[Tensor, Tensor] = dict(zip(region.parameters, operands, strict=True))
     nodes: dict[Node, Node] = {}
     builder: Any = current_builder()
@@ -103,7 +110,9 @@ def inline(region: Region, operands: Sequence[Tensor], effects: list[Node]) -> l
         copy = builder.create(
             node.op,
             tuple(mapped[tensor] for tensor in node.inputs),
-            node.attrs,
+            Attrs({k: substitute(v, sizes) for k, v in node.attrs.items()})
+            if sizes
+            else node.attrs,
             node.regions,
             None,
             serial=node.serial,

@@ -41,6 +41,14 @@ def gradient_of_bodies(
     """
     if node.op is cond_op:
         return _Branches(graph, node, sums, wanted, sweep).run()
+    if node.attrs.get("varying"):
+        number, axis, *_ = node.attrs["varying"][0]
+        raise NonDifferentiableError(
+            f"{node.name}: loop variable {number} changes its size along axis {axis}, and a "
+            "gradient through such a loop is not known\n"
+            f"  defined at {graph.location(node)}\n"
+            "give it its final size and write its rows, or use a TensorArray"
+        )
     if node.op in (while_op, scan_op):
         return _Loop(graph, node, sums, wanted, sweep).run()
     raise NonDifferentiableError(f"{node.name} ({node.op.name}) has no derivative")

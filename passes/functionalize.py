@@ -386,10 +386,13 @@ class _Cut:
 
             while(i) { w.assign_add(i); i + 1 }  -->  while(i, w) { i + 1, w + i }
         """
-        trips = as_symbol(node.attrs.get("trips"))
-        if trips is not None and trips not in scope.trips:
-            scope.trips.add(trips)
-            self.sizes.bind_trips(trips)
+        for symbol in (
+            *symbols_of(node.attrs.get("trips")),
+            *symbols_of(node.attrs.get("varying")),
+        ):
+            if symbol not in scope.trips and symbol in self.graph.size_owners:
+                scope.trips.add(symbol)
+                self.sizes.bind_trips(symbol)
         written, read = variables_of(node)
         given = {v: self._value(node, v, scope) for v in (*written, *read)}
         layout = Layout.of(node, len(written))

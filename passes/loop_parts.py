@@ -9,6 +9,7 @@ tensors take the place of its outputs.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..ir.node import Attrs, Node, Region, Tensor
 from ..ir.op import find
@@ -20,12 +21,16 @@ from .bodies import inline
 
 @dataclass
 class Carried:
-    """A value that iterations hand on: at first, in the body, after the body, at last."""
+    """A value that iterations hand on: at first, in the body, after the body, at last.
+
+    sizes: dimensions that change: (axis, size in the body, size at last)
+    """
 
     start: Tensor
     parameter: Tensor
     result: Tensor
     final: Tensor
+    sizes: tuple[tuple[int, Dim, Dim], ...] = ()
 
 
 @dataclass
@@ -79,6 +84,8 @@ class Loop:
             Carried(*parts)
             for parts in zip(starts, parameters, results, node.outputs, strict=False)
         ]
+        for number, axis, inside, outside in node.attrs.get("varying", ()):
+            carried[number].sizes += ((axis, inside, outside),)
         return Loop(
             node,
             list(control),
@@ -142,7 +149,10 @@ class Loop:
             self._take(inline(region, new, effects), effects)
         name = node.regions[0].name
         body = Region(new, self.results(), self.effects, name)
-        counts = {"variables": len(self.carried)}
+        counts: dict[str, Any] = {"variables": len(self.carried)}
+        if "varying" in node.attrs:
+            rows = [(k, *row) for k, each in enumerate(self.carried) for row in each.sizes]
+            counts["varying"] = tuple(rows)
         if self.is_scan:
             counts = {"carries": len(self.carried), "sequences": len(self.rows)}
             counts["bounded"] = bool(self.control)

@@ -13,7 +13,7 @@ from ..ir.node import Node, Region, Tensor
 from ..ir.program import Program
 from ..loop import nodes as loop
 from ..ops.control_flow import cond_op, scan_op, split_scan
-from ..plan import ARENA, ROW, STACK, Choose, End, Mark, Otherwise, Repeat, Row
+from ..plan import ARENA, LATE, ROW, STACK, Advance, Choose, End, Mark, Otherwise, Repeat, Row
 from ..sizes import Dim, multiply, product
 from .bodies import Inside
 from .cluster import TOGETHER, Cluster
@@ -101,11 +101,24 @@ class BodyPlanner:
         known: dict[Hashable, Hashable] = {}
         swaps: list[tuple[Hashable, Hashable]] = []
         begin: list[tuple[Hashable, Tensor]] = []  # memory, and what is in it at first
+        again: list[tuple[Hashable, Hashable]] = []  # memory, and what is in it after an iteration
+        rows_of_sizes = attrs.get("varying", ())
+        varying = {number for number, *_ in rows_of_sizes}
         end: list[tuple[Tensor, Hashable]] = []  # results, and where they are at last
         for variable, parameter, start, result in zip(
             variables, own, starts, node.outputs, strict=False
         ):
             state = sub.states[variable]
+            if variable.number in varying:
+                # Of another size in each iteration: the next value is copied, once it has its size.
+                here = self._memory(parameter, LATE)
+                there = self._memory(updates[variable], LATE)
+                known[parameter], known[state["write"]] = here, there
+                self.spanning[here] = self.spanning[there] = None
+                begin.append((here, start))
+                again.append((here, there))
+                end.append((result, here))
+                continue
             here: Hashable = result
             in_place = state["write"] is None or variable in sub.schedule.in_place
             if not in_place and result in around.places:
@@ -151,6 +164,16 @@ class BodyPlanner:
         if bound is not None:
             self.spanning[bound] = None
         body = self._within(sub, known)
+        if varying:
+            first_sizes = tuple((v, starts[n].dims[axis]) for n, axis, v, _ in rows_of_sizes)
+            next_sizes = tuple(
+                (v, updates[variables[n]].dims[axis]) for n, axis, v, _ in rows_of_sizes
+            )
+            last_sizes = tuple((o, v) for _, _, v, o in rows_of_sizes)
+            self.before.append(Marked(lambda ids: Advance(first_sizes)))
+            body.append(Marked(lambda ids: Advance(next_sizes)))
+            self._copied(again, "next", body)
+            self.after.append(Marked(lambda ids: Advance(last_sizes)))
         self._copied(begin, "begin", self.before)
         if bound is not None:
             stacks = node.outputs[carries:]

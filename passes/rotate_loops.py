@@ -12,6 +12,7 @@ from dataclasses import replace
 from ..ir.node import Node, Region
 from ..ir.program import Program
 from ..ops.control_flow import repeat_op
+from ..sizes import symbols_of
 from .bodies import inline
 
 
@@ -24,7 +25,12 @@ def rotate_loops(program: Program) -> Program:
             return None
         condition, body = node.regions
         first: list[Node] = []
-        (begin,) = inline(condition, node.inputs, first)
+        sizes = {
+            symbol: node.inputs[number].dims[axis]
+            for number, axis, inside, _ in node.attrs.get("varying", ())
+            for symbol in symbols_of(inside)
+        }
+        (begin,) = inline(condition, node.inputs, first, sizes)
         new = program.interner.create(
             repeat_op,
             (begin, *node.inputs),
@@ -53,5 +59,11 @@ def _rotated(node: Node, condition: Region, body: Region) -> Region:
     count = node.attrs["variables"]
     effects: list[Node] = []
     results = inline(body, body.parameters, effects)
-    (go_on,) = inline(condition, [*results[:count], *body.parameters[count:]], effects)
+    # The condition is about the next values, and their sizes.
+    sizes = {
+        symbol: results[number].dims[axis]
+        for number, axis, inside, _ in node.attrs.get("varying", ())
+        for symbol in symbols_of(inside)
+    }
+    (go_on,) = inline(condition, [*results[:count], *body.parameters[count:]], effects, sizes)
     return Region(body.parameters, [go_on, *results], effects, body.name)

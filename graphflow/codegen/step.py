@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..dtypes import int64
 from ..loop import nodes as loop
-from ..plan import Choose, Launch, Mark, Otherwise, Plan, Repeat
+from ..plan import Advance, Choose, Launch, Mark, Otherwise, Plan, Repeat
 from ..sizes import Dim, FloorDiv, Maximum, Minimum, Size, Symbol, as_symbol
 from . import cpu_operators as operators
 from .cpu_blocks import Function
@@ -199,6 +199,8 @@ class _Step:
         known = self.f.scope.known
         if isinstance(mark, Repeat):
             self.begin_loop(mark, may_stop)
+        elif isinstance(mark, Advance):
+            self.advance(mark)
         elif isinstance(mark, Choose):
             then, otherwise, after = (self.f.fresh(prefix) for prefix in ("t", "e", "o"))
             taken = self.flag(mark.predicate)
@@ -281,6 +283,13 @@ class _Step:
             trips = f.define(f"load i64, ptr {place.text}, align 8", int64)
             arguments = f"ptr %frame, i32 {self.symbols[symbol]}, i64 {trips.text}"
             self.checked_call(_BIND, arguments)
+
+    def advance(self, mark: Advance) -> None:
+        """All new sizes are worked out before any of them is told."""
+        values = [self.f.scalar(self.amount(size)) for _, size in mark.sizes]
+        for (symbol, _), value in zip(mark.sizes, values, strict=True):
+            number = self.symbols[as_symbol(symbol)]  # type: ignore[index]
+            self.checked_call(_BIND, f"ptr %frame, i32 {number}, i64 {value.text}")
 
     def bounded(self, count: Value, bound: int) -> Value:
         """The smaller one of a count and a number in memory, which may be negative."""

@@ -181,7 +181,11 @@ def run_node(
             trips = as_symbol(node.attrs.get("trips"))
             if trips is not None:
                 sizes[trips] = bodies[-1].calls
-                node = concrete(node, sizes)
+            for number, axis, _, outside in node.attrs.get("varying", ()):
+                symbol = as_symbol(outside)
+                assert symbol is not None
+                sizes[symbol] = np.shape(outputs[number])[axis]
+            node = concrete(node, sizes)
         else:
             outputs = reference(arrays, node.attrs, node)
     result = [

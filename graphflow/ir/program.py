@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from ..sizes import Size, Symbol, as_symbol, symbols_of
+from ..sizes import Size, Symbol, symbols_of
 from .build import building, infer
 from .graph import Location
 from .node import Attrs, Node, Region, Tensor, topological
@@ -32,6 +32,12 @@ class Origin:
 
     def __str__(self) -> str:
         return f"{self.name} ({self.op}) at {self.location}"
+
+
+def found_out(attrs: Attrs) -> list[Symbol]:
+    """The sizes that a loop tells when it has ended."""
+    sizes = [attrs.get("trips"), *(row[3] for row in attrs.get("varying", ()))]
+    return [symbol for size in sizes for symbol in symbols_of(size)]
 
 
 class Replaced(NamedTuple):
@@ -99,9 +105,8 @@ class Interner:
             node = Node(op, inputs, attrs, types, regions, controls, serial)
             self._nodes[key] = node
             self.origins[node] = self.origin
-            trips = as_symbol(attrs.get("trips")) if regions else None
-            if trips is not None:
-                self.loops[trips] = node
+            for symbol in found_out(attrs) if regions else ():
+                self.loops[symbol] = node
         elif not self.origins[node] and self.origin:
             self.origins[node] = self.origin
         return node
@@ -109,7 +114,7 @@ class Interner:
     def _after_loops(self, op: Op, inputs, attrs: Attrs, controls) -> tuple[Node, ...]:
         found = dict.fromkeys(controls)
         for key, value in attrs.items():
-            if key == "trips" or not isinstance(value, (tuple, Size)):
+            if key in ("trips", "varying") or not isinstance(value, (tuple, Size)):
                 continue
             for symbol in symbols_of(value):
                 loop = self.loops.get(symbol)

@@ -114,7 +114,9 @@ class _Verifier:
                 self.fail(f"feed {index} is no feed node of that index", feed.node)
         known = set(program.feeds)
         bound = set(symbols_of(tuple(type_.shape for type_ in program.bound_types())))
-        bound.update(s for n in all_nodes(nodes) for s in symbols_of(n.attrs.get("trips")))
+        for inner in all_nodes(nodes):
+            bound.update(symbols_of(inner.attrs.get("trips")))
+            bound.update(symbols_of(inner.attrs.get("varying")))
         for node in nodes:
             if node.op.name == "feed" and node.outputs[0] not in known:
                 self.fail("a feed that is not the program's", node)

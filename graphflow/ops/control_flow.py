@@ -32,13 +32,42 @@ _FLAG = TensorType(bool_, ())
 
 def body_types(op: Op, types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
     """The types of the parameters of an operation's bodies, given those of its inputs."""
-    if op is cond_op or op is repeat_op:
+    if op is cond_op:
         return list(types[1:])
+    if op is repeat_op:
+        return within(types[1:], attrs)
     if op is scan_op:
         _, carried, inputs, captured = split_scan(types, attrs)
         rows = [TensorType(t.dtype, (t.shape or ())[1:]) for t in inputs]
         return [*carried, *rows, *captured]
-    return list(types)
+    return within(types, attrs)
+
+
+def within(types: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
+    """The types that loop variables have in the bodies: what changes its size from iteration to
+    iteration has a symbol for it there."""
+    found = list(types)
+    for number, axis, inside, _ in attrs.get("varying", ()):
+        found[number] = _with_size(found[number], axis, inside)
+    return found
+
+
+def _with_size(type_: TensorType, axis: int, size: Dim) -> TensorType:
+    dims = type_.shape or ()
+    return TensorType(type_.dtype, (*dims[:axis], size, *dims[axis + 1 :]))
+
+
+def _handed_on(before, after, attrs, sizes: SizeRules) -> list[TensorType]:
+    """The types of loop variables after the loop."""
+    if len(after) < len(before):
+        raise TypeRuleError(f"the body gives {len(after)} values for {len(before)} loop variables")
+    result = list(after[: len(before)])
+    last = list(before)
+    for number, axis, inside, outside in attrs.get("varying", ()):
+        result[number] = _with_size(result[number], axis, inside)
+        last[number] = _with_size(last[number], axis, outside)
+    _next_values(within(before, attrs), result, sizes, "loop variable")
+    return last
 
 
 def _one_flag(types: Sequence[TensorType], what: str) -> None:
@@ -113,14 +142,15 @@ cond_op = define(Op(name="cond", kind=REGION, infer=_infer_cond, reference=_refe
 def _infer_while(types, attrs, sizes, regions):
     """`variables` loop variables, then what is captured. Both bodies read all of them; the
     condition gives a bool scalar, the body the next values of the variables, then rows to stack:
-    one an iteration, `trips` in all."""
+    one an iteration, `trips` in all. `varying` lists dimensions that change: (variable, axis, its
+    size in the bodies, its size after the loop)."""
     condition, body = regions
     variables = types[: attrs["variables"]]
-    accepts(condition, types, sizes, "the condition")
-    accepts(body, types, sizes, "the body")
+    accepts(condition, within(types, attrs), sizes, "the condition")
+    accepts(body, within(types, attrs), sizes, "the body")
     _one_flag(_results(condition), "the condition")
     results = _results(body)
-    found = _next_values(variables, results, sizes, "loop variable")
+    found = _handed_on(variables, results, attrs, sizes)
     return [*found, *_stacks(results[len(found) :], attrs["trips"])]
 
 
@@ -148,10 +178,10 @@ def _infer_repeat(types, attrs, sizes, regions):
     (body,) = regions
     begin, *rest = types
     _one_flag([begin], "what says whether to begin")
-    accepts(body, rest, sizes, "the body")
+    accepts(body, within(rest, attrs), sizes, "the body")
     go_on, *results = _results(body)
     _one_flag([go_on], "the first result of the body")
-    found = _next_values(rest[: attrs["variables"]], results, sizes, "loop variable")
+    found = _handed_on(rest[: attrs["variables"]], results, attrs, sizes)
     return [*found, *_stacks(results[len(found) :], attrs["trips"])]
 
 
