@@ -127,7 +127,7 @@ def ctc_loss(
         rows, lengths = time_major_logits(
             inputs, sequence_length, time_major, what, "sequence_length"
         )
-        counts, kept = _labels(*labels, rows, what)
+        counts, kept = _labels(labels[0], labels[1], rows, what)
         blank = _blank(-1, rows.dims[2], what)
         kept = _without_blank(kept, counts, blank, rows.dims[2], what)
         if preprocess_collapse_repeated:
@@ -286,7 +286,9 @@ def _log_likelihood(
         )
         return choose_rows(at < lengths, reached, carried), ()
 
-    start = concat([zeros((batch, 1), rows.dtype), zeros((batch, most), rows.dtype) + IMPOSSIBLE], 1)
+    start = concat(
+        [zeros((batch, 1), rows.dtype), zeros((batch, most), rows.dtype) + IMPOSSIBLE], 1
+    )
     begin = (start, zeros_like(start) + IMPOSSIBLE)
     steps = range_of(size_as_tensor(time, int32))
     (after_blank, after_label), _ = scan_over(
@@ -305,9 +307,7 @@ def log_probabilities(rows: Tensor, lengths: Tensor) -> Tensor:
     return maximum(log_softmax(rows), IMPOSSIBLE)
 
 
-def _emissions(
-    labels: Tensor, rows: Tensor, lengths: Tensor, blank: int
-) -> tuple[Tensor, Tensor]:
+def _emissions(labels: Tensor, rows: Tensor, lengths: Tensor, blank: int) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the blank, [time, batch, 1], and of label k, [time, batch, most + 1]."""
     time, batch, _ = rows.dims
     emitted = log_probabilities(rows, lengths)

@@ -169,10 +169,9 @@ def _beam_search(inputs, sequence_length, beam_width, top_paths, what: str):
         return choose_rows(at < lengths, _advanced(beam, on_blank, on_labels), beam), ()
 
     steps = range_of(size_as_tensor(time, int32))
-    beam, _ = scan_over(
-        what, step, _first_beam(batch, width, time, rows.dtype), (steps, emitted[:, :, -1:], emitted[:, :, :-1]), time,
-        bound=reduce_max(lengths),
-    )  # fmt: skip
+    moving = (steps, emitted[:, :, -1:], emitted[:, :, :-1])
+    first = _first_beam(batch, width, time, rows.dtype)
+    beam, _ = scan_over(what, step, first, moving, time, bound=reduce_max(lengths))
     scores = log_add(beam.blank, beam.label)[:, :paths]
     possible = scores > IMPOSSIBLE / 2
     found = where(possible, beam.lengths[:, :paths], zeros_like(beam.lengths[:, :paths]))

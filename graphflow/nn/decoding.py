@@ -28,7 +28,6 @@ from ..ops.convert import as_known_int, as_size, convert, reject
 from ..ops.creation import range as range_of
 from ..ops.creation import zeros, zeros_like
 from ..ops.indexing import gather_op
-from ..ops.joining import concat
 from ..ops.logic import (
     cast,
     equal,
@@ -43,7 +42,7 @@ from ..ops.random import multinomial
 from ..ops.reduction import reduce_all
 from ..ops.shapes import size_as_tensor
 from ..ops.sorting import top_k as largest
-from ..sizes import Dim, Size
+from ..sizes import Dim
 from .losses import log_softmax
 
 __all__ = ["BeamSearch", "Decoded", "beam_search", "greedy_decode", "sample_sequence"]
@@ -297,9 +296,7 @@ class _Model:
     dtype: of log-probabilities
     """
 
-    def __init__(
-        self, what: str, step, initial_state, start_tokens, end_token, max_length, dtype
-    ):
+    def __init__(self, what: str, step, initial_state, start_tokens, end_token, max_length, dtype):
         if not callable(step):
             reject(what, f"step must be a function, not {step!r}", TypeError)
         start = convert(start_tokens, what=f"{what}: start_tokens")

@@ -67,8 +67,8 @@ def prefix_search(logits, width):
                 add(prefix, 1, on_label + row[prefix[-1]])
             for k in range(blank):
                 repeated = prefix and prefix[-1] == k
-                add((*prefix, k), 1,
-                    (on_blank if repeated else np.logaddexp(on_blank, on_label)) + row[k])  # fmt: skip
+                before = on_blank if repeated else np.logaddexp(on_blank, on_label)
+                add((*prefix, k), 1, before + row[k])
         best = sorted(after.items(), key=lambda item: -np.logaddexp(*item[1]))[:width]
         beam = dict(best)
     return [(prefix, np.logaddexp(*pair)) for prefix, pair in beam.items()]
@@ -109,7 +109,9 @@ def test_a_wide_beam_finds_all_labellings(backend):
 def test_a_narrow_beam_is_the_textbook_search(backend, width):
     """Few labels and many steps, so that prefixes are dropped and found again."""
     logits = np.random.default_rng(width).normal(0, 1, (12, 16, 3))
-    decoded, scores = run(backend, tf.nn.ctc_beam_search_decoder_v2(logits, [12] * 16, width, width))
+    decoded, scores = run(
+        backend, tf.nn.ctc_beam_search_decoder_v2(logits, [12] * 16, width, width)
+    )
     paths = [lists(d) for d in decoded]
     for n in range(16):
         want = prefix_search(logits[:, n], width)

@@ -133,12 +133,8 @@ def test_a_narrow_beam_is_the_textbook_search(backend, width, alpha):
 
 def test_a_search_without_an_end_token(backend):
     logits = table(1)
-    found = run(
-        backend, tf.nn.beam_search(model(tf.constant(logits)), start(1), [1], None, 30, 3)
-    )
-    want = sorted(
-        itertools.product(range(WORDS), repeat=3), key=lambda s: -score(logits, 1, s)
-    )
+    found = run(backend, tf.nn.beam_search(model(tf.constant(logits)), start(1), [1], None, 30, 3))
+    want = sorted(itertools.product(range(WORDS), repeat=3), key=lambda s: -score(logits, 1, s))
     assert found.ids[0, :27].tolist() == [list(s) for s in want]
     assert (found.lengths[0, :27] == 3).all() and not found.lengths[0, 27:].any()
 
