@@ -3,7 +3,19 @@
 `import graphflow as tf` gives the names of TensorFlow 1's graph API, and `explain`.
 """
 
-from . import errors, image, initializers, layers, losses, models, nest, nn, regularizers, train
+from . import (
+    errors,
+    image,
+    initializers,
+    layers,
+    losses,
+    models,
+    nest,
+    nn,
+    ragged,
+    regularizers,
+    train,
+)
 from .clip import *
 from .config import ConfigProto, RunMetadata, RunOptions
 from .control_flow import *
@@ -79,6 +91,7 @@ from .passes.differentiate import (
     hessian_vector_product,
     hessians,
 )
+from .ragged import RaggedTensor, RaggedTensorValue
 from .report import Report
 from .session import InteractiveSession, Session, explain
 from .variable_scope import *

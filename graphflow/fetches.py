@@ -47,7 +47,8 @@ class Fetches:
             return dict(items) if type(nest) is dict else type(nest)(items)  # type: ignore[call-arg]
         parts = getattr(nest, "_fetch_parts", None)
         if parts is not None:
-            return IndexedSlicesValue(*(self._resolve(part) for part in parts()))
+            kind = getattr(nest, "_fetched_as", IndexedSlicesValue)
+            return kind(*(self._resolve(part) for part in parts()))
         element = self._element(nest)
         self.wanted[element] = None
         if isinstance(element, Node):

@@ -18,6 +18,9 @@ from .convolution import (
     depthwise_conv2d_native,
     separable_conv2d,
 )
+from .ctc import ctc_loss, ctc_loss_v2
+from .ctc_decoders import ctc_beam_search_decoder, ctc_beam_search_decoder_v2, ctc_greedy_decoder
+from .decoding import beam_search, greedy_decode, sample_sequence
 from .dynamic_rnn import bidirectional_dynamic_rnn, dynamic_rnn
 from .layers import (
     bias_add,
@@ -86,6 +89,7 @@ __all__ = [
     "avg_pool3d",
     "batch_norm_with_global_normalization",
     "batch_normalization",
+    "beam_search",
     "bias_add",
     "bidirectional_dynamic_rnn",
     "conv1d",
@@ -100,6 +104,11 @@ __all__ = [
     "conv3d_transpose",
     "convolution",
     "crelu",
+    "ctc_beam_search_decoder",
+    "ctc_beam_search_decoder_v2",
+    "ctc_greedy_decoder",
+    "ctc_loss",
+    "ctc_loss_v2",
     "depth_to_space",
     "depthwise_conv2d",
     "depthwise_conv2d_native",
@@ -111,6 +120,7 @@ __all__ = [
     "embedding_lookup",
     "fused_batch_norm",
     "gelu",
+    "greedy_decode",
     "group_norm",
     "in_top_k",
     "instance_norm",
@@ -136,6 +146,7 @@ __all__ = [
     "relu6",
     "relu_layer",
     "rnn_cell",
+    "sample_sequence",
     "scaled_dot_product_attention",
     "selu",
     "separable_conv2d",
