@@ -285,8 +285,7 @@ def _shape_leaves(structure, shapes) -> list:
     """The shapes in a structure, one for each leaf, where a list of numbers is a shape."""
     if not nest.is_nested(structure):
         return [shapes]
-    items = nest.flatten_up_to(structure, shapes) if shapes is not None else [None]
-    return items
+    return nest.flatten_up_to(structure, shapes) if shapes is not None else [None]
 
 
 class _Loop:
@@ -323,7 +322,10 @@ class _Loop:
         self.condition, self.body = own_condition, own_body
         self.variables = list(self.start.tensors)  # with those that the loop adds
         self.varying = [(*place, symbol("size"), symbol("size")) for place in self.free]
-        types = within([tensor.tensor_type for tensor in self.variables], {"varying": self.varying})
+        types = within(
+            [tensor.tensor_type for tensor in self.variables],
+            Attrs({"varying": tuple(self.varying)}),
+        )
         self.own: list[list[Tensor]] = []
         for each in (own_condition, own_body):
             with each.open():

@@ -109,6 +109,7 @@ class BodyPlanner:
             variables, own, starts, node.outputs, strict=False
         ):
             state = sub.states[variable]
+            here: Hashable = result
             if variable.number in varying:
                 # Of another size in each iteration: the next value is copied, once it has its size.
                 here = self._memory(parameter, LATE)
@@ -119,7 +120,6 @@ class BodyPlanner:
                 again.append((here, there))
                 end.append((result, here))
                 continue
-            here: Hashable = result
             in_place = state["write"] is None or variable in sub.schedule.in_place
             if not in_place and result in around.places:
                 here = self._memory(result, ARENA)
