@@ -110,6 +110,7 @@ class BodyPlanner:
         ):
             state = sub.states[variable]
             here: Hashable = result
+            there: Hashable
             if variable.number in varying:
                 # Of another size in each iteration: the next value is copied, once it has its size.
                 here = self._memory(parameter, LATE)
