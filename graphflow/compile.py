@@ -234,6 +234,11 @@ def _compile(
     stages["graph passes"] = time.perf_counter() - start
     with _timed(stages, "plan"):
         plan = build_plan(optimised, target, pass_options)
+    if options.memory_budget is not None and "checkpoint_loops" not in disable:
+        with _timed(stages, "rematerialize"):
+            optimised, plan = _checkpointed(
+                program, optimised, plan, options.memory_budget, target, pass_options
+            )
     if options.memory_budget is not None and "rematerialize" not in disable:
         with _timed(stages, "rematerialize"):
             optimised, plan = _within(optimised, plan, options.memory_budget, target, pass_options)
@@ -266,6 +271,23 @@ def _compile(
         }
         cache.store(key, header, [description.to_bytes()])
     return Step(description, parts.variables, parts.origins, program, report)
+
+
+def _checkpointed(
+    cut: Program, program: Program, plan: Plan, budget: int, target: Any, options: PassOptions
+):
+    """The program and its plan, or those with checkpoints in loops where that makes them smaller
+    and they exceed the budget."""
+    from .passes.build_plan import build_plan
+
+    if plan.peak_bytes is None or plan.peak_bytes <= budget or not plan.has_loops:
+        return program, plan
+    quiet = replace(options, checkpoint=True, disable=options.disable | {"batch_iterations"})
+    after = run_graph_passes(cut, quiet)
+    smaller = build_plan(after, target, quiet)
+    if smaller.peak_bytes is None or smaller.peak_bytes >= plan.peak_bytes:
+        return program, plan
+    return after, smaller
 
 
 def _within(program: Program, plan: Plan, budget: int, target: Any, options: PassOptions):

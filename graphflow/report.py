@@ -9,9 +9,9 @@ from typing import Any
 
 from .ir.node import Node
 from .ir.op import REDUCE
-from .plan import ARENA, FEED, Plan
+from .plan import ARENA, FEED, LATE, ROW, STACK, Plan
 from .runtime import plan_arena
-from .sizes import Dim, parse_size, product
+from .sizes import Dim, is_trip_symbol, parse_size, product, symbols_of
 
 
 @dataclass
@@ -207,12 +207,14 @@ def describe(
 
 
 def memory_rows(plan: Plan) -> list[MemoryRow]:
-    """The buffers of a plan; feeds are the caller's and count for nothing."""
+    """The buffers of a plan. Feeds are the caller's and count for nothing, rows are part of other
+    buffers, and what a loop finds out the size of is not known before."""
     in_place = {state.write for state in plan.states if state.in_place and state.read >= 0}
     return [
         MemoryRow(b.name, b.place, str(b.bytes), b.first, b.last, b.id in in_place)
         for b in plan.buffers
-        if b.place != FEED
+        if b.place not in (FEED, ROW, STACK, LATE)
+        and not any(map(is_trip_symbol, symbols_of(b.bytes)))
     ]
 
 

@@ -125,15 +125,15 @@ class Outline(Places):
             for key in keys:
                 first.setdefault(key, number)
                 last[key] = number
-        for a, b in self.twins:
-            first[a] = first[b] = min(first[a], first[b])
-            last[a] = last[b] = max(last[a], last[b])
         stored = {key: self.stored(key) for key in dict.fromkeys((*self.places, *first))}
         over = {}
         if "memory.in_place" not in self.disable:
             over = reuse([cluster for cluster, _ in moments], self.places, first, last)
         for key, source in over.items():
             last[source] = max(last[source], last[key])
+        for a, b in self.twins:
+            first[a] = first[b] = min(first[a], first[b])
+            last[a] = last[b] = max(last[a], last[b])
         # Stable: arena buffers stay in order of first use.
         rows = sorted(
             (row for row in stored.items() if row[0] not in over),

@@ -14,6 +14,7 @@ from ..ir.verify import verify
 from .batch_iterations import batch_iterations
 from .bodies import each_body
 from .check_numerics import check_numerics
+from .checkpoint_loops import checkpoint_loops
 from .cse import cse
 from .dce import dce
 from .find_attention import find_attention
@@ -33,6 +34,7 @@ class PassOptions:
 
     disable: names of passes and rewrite rules to leave out
     verify:  check the program before the first and after every pass
+    checkpoint: have loops compute values again rather than keep those of all iterations
     check_numerics: have every operation that computes floats checked for NaN and infinity
     observe: called with (pass name, before, after, seconds) after every pass
     fired:   called with (rule, node before, tensor after) for every rewrite
@@ -40,6 +42,7 @@ class PassOptions:
 
     disable: frozenset[str] = frozenset()
     verify: bool = False
+    checkpoint: bool = False
     check_numerics: bool = False
     observe: Callable[[str, Any, Any, float], None] | None = None
     fired: Callable[[str, Node, Tensor], None] | None = None
@@ -62,6 +65,8 @@ GRAPH_PASSES: tuple[tuple[str, Pass], ...] = (
     # Bodies are simple now, and what is outside of them too.
     ("trim_bodies", lambda p, o: trim_bodies(p)),
     ("hoist", lambda p, o: hoist(p)),
+    # Before anything is stacked that need not be.
+    ("checkpoint_loops", lambda p, o: checkpoint_loops(p) if o.checkpoint else p),
     # What is the same in all iterations is an operand now.
     ("batch_iterations", lambda p, o: batch_iterations(p)),
     # Rules merge constants, and gradients multiply them.

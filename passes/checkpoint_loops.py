@@ -1,0 +1,309 @@
+"""Has loops keep the values that their gradients go back over for a part of the iterations only.
+
+    F: c, r = scan(c0, xs){ f }                  of n iterations, r residuals
+    B: d = scan(d0, r; backwards){ b }
+
+    -->  F: c, cs = scan(c0, xs){ scan { f } }   of √n iterations of √n each; cs: where each began
+         B: d = scan(d0, cs, xs; backwards){ r = scan(c, xs){ f };  scan(r; backwards){ b } }
+
+Every iteration is computed twice, and 2√n rows are in memory instead of n (A. Griewank, "Achieving
+logarithmic growth of temporal and spatial complexity in reverse automatic differentiation", 1992,
+with one level). For a memory budget: sizes are numbers there. Where n is no product of two such
+numbers, the rest of the iterations stays as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..ir.node import Attrs, Node, Region, Tensor
+from ..ir.op import find
+from ..ir.program import Program
+from ..ops.control_flow import scan_op
+from .loop_parts import Loop
+from .trim_bodies import stand_in
+
+SHORTEST = 8  # iterations of loops for which it is worth the trouble
+
+
+def checkpoint_loops(program: Program) -> Program:
+    """`program` with checkpoints in its loops and their gradients."""
+    pairs = _pairs(program)
+    if not pairs:
+        return program
+    forward = {node: pair for pair in pairs for node in (pair.forward,)}
+    backward = {pair.backward: pair for pair in pairs}
+    order = iter(program.nodes())
+
+    def rule(node: Node) -> list[Tensor] | None:
+        before = next(order)
+        if before in forward:
+            return _Pieces(program, forward[before]).forward(node)
+        if before in backward:
+            return backward[before].pieces.backward(node)  # type: ignore[union-attr]
+        return None
+
+    return program.rewrite(rule)
+
+
+@dataclass
+class _Pair:
+    """A loop and its gradient. `residuals`: numbers of the loop's stacks, by the number of the
+    gradient's sequence that it is; `shown`: those that something else reads, too."""
+
+    forward: Node
+    backward: Node
+    residuals: dict[int, int]
+    shown: list[int]
+    pieces: _Pieces | None = None
+
+
+def _plain(node: Node) -> bool:
+    attrs = node.attrs
+    return (
+        node.op is scan_op
+        and not node.serial
+        and not attrs["bounded"]
+        and isinstance(attrs["length"], int)
+        and attrs["length"] >= SHORTEST
+    )
+
+
+def _pairs(program: Program) -> list[_Pair]:
+    users = program.users()
+    roots = set(program.roots())
+    found = []
+    taken: set[Node] = set()
+    for node in program.nodes():
+        if not _plain(node) or node in taken:
+            continue
+        stacks = node.outputs[node.attrs["carries"] :]
+        readers = {user for tensor in stacks for user in users[tensor]}
+        gradients = [
+            user
+            for user in readers
+            if _plain(user)
+            and user.attrs["length"] == node.attrs["length"]
+            and user.attrs["reverse"] != node.attrs["reverse"]
+            and user not in taken
+        ]
+        if len(gradients) != 1:
+            continue
+        (gradient,) = gradients
+        place = {tensor: number for number, tensor in enumerate(stacks)}
+        rows = Loop.of(gradient).rows
+        residuals = {
+            k: place[given.outside] for k, given in enumerate(rows) if given.outside in place
+        }
+        sequences = {given.outside for given in rows}
+        shown = [
+            number
+            for number, tensor in enumerate(stacks)
+            if tensor in roots
+            or any(user is not gradient for user in users[tensor])
+            or gradient.inputs.count(tensor) > (tensor in sequences)
+        ]
+        if residuals:
+            found.append(_Pair(node, gradient, residuals, shown))
+            taken |= {node, gradient}
+    return found
+
+
+def _scan(program: Program, region: Region, carries: int, inputs, rows: int, length, reverse):
+    """A scan of a body whose parameters are `inputs`, `carries` of them handed on, then `rows`."""
+    attrs = {
+        "carries": carries,
+        "sequences": rows,
+        "length": length,
+        "reverse": reverse,
+        "bounded": False,
+    }
+    made = program.interner.create(scan_op, tuple(inputs), Attrs(attrs), (region,))
+    return list(made.outputs[:carries]), list(made.outputs[carries:])
+
+
+def _parameters(tensors: Sequence[Tensor], shapes: Sequence[tuple], first: int) -> list[Tensor]:
+    return [
+        find("parameter")(index=first + k, dtype=tensor.dtype, shape=shape)
+        for k, (tensor, shape) in enumerate(zip(tensors, shapes, strict=True))
+    ]
+
+
+def _part(tensor: Tensor, begin: int, count: int) -> Tensor:
+    """Rows of a tensor."""
+    if begin == 0 and count == tensor.dims[0]:
+        return tensor
+    size = (count, *tensor.dims[1:])
+    strides = (1,) * len(size)
+    return find("slice")(tensor, begin=(begin, *[0] * (len(size) - 1)), size=size, strides=strides)
+
+
+def _reshaped(tensor: Tensor, *dims) -> Tensor:
+    return find("reshape")(tensor, shape=dims)
+
+
+class _Pieces:
+    """A pair, taken to pieces: a large part in segments, and the few iterations that are left."""
+
+    def __init__(self, program: Program, pair: _Pair):
+        self.program, self.pair = program, pair
+        pair.pieces = self
+        length = pair.forward.attrs["length"]
+        self.segment = math.isqrt(length)
+        self.count = length // self.segment
+        self.rest = length - self.segment * self.count
+        self.loop: Loop | None = None
+        self.checkpoints: list[Tensor] = []
+        self.after: list[Tensor] = []  # residuals of the iterations that are left
+
+    def _order(self, reverse: bool) -> list[tuple[bool, int, int]]:
+        """(in segments?, first row, rows) of the pieces, in the order of the iterations."""
+        whole = self.segment * self.count
+        pieces = [(True, 0, whole)]
+        if self.rest:
+            pieces.append((False, whole, self.rest))
+        return pieces[::-1] if reverse else pieces
+
+    def forward(self, node: Node) -> list[Tensor]:
+        loop = self.loop = Loop.of(node)
+        (region,) = node.regions
+        carries, reverse = len(loop.carried), node.attrs["reverse"]
+        values = [each.start for each in loop.carried]
+        shown: dict[int, dict[int, Tensor]] = {k: {} for k in self.pair.shown}
+        for segmented, first, count in self._order(reverse):
+            rows = [_part(given.outside, first, count) for given in loop.rows]
+            captured = [given.outside for given in loop.captured]
+            if not segmented:
+                inputs = [*values, *rows, *captured]
+                values, self.after = _scan(
+                    self.program, region, carries, inputs, len(rows), count, reverse
+                )
+                for k in shown:
+                    shown[k][first] = self.after[k]
+                continue
+            values, stacks = self._segments(values, rows, captured)
+            for k, stack in zip(shown, stacks, strict=True):
+                shown[k][first] = _reshaped(stack, count, *stack.dims[2:])
+        outputs = list(values)
+        for k, stacked in enumerate(loop.stacked):
+            parts = [shown[k][first] for first in sorted(shown[k])] if k in shown else []
+            assert stacked.whole is not None
+            if not parts:
+                outputs.append(stand_in(stacked.whole))
+            else:
+                outputs.append(find("concat")(*parts, axis=0) if len(parts) > 1 else parts[0])
+        return outputs
+
+    def _segments(self, values, rows, captured) -> tuple[list[Tensor], list[Tensor]]:
+        loop = self.loop
+        assert loop is not None
+        region, carries = loop.node.regions[0], len(loop.carried)
+        own, moving, lasting = self._inside(values, rows, captured, 0)
+        results = [*(each.result for each in loop.carried)]
+        results += [loop.stacked[k].row for k in self.pair.shown]
+        inner = Region(region.parameters, results, (), region.name)
+        reverse = loop.node.attrs["reverse"]
+        after, stacks = _scan(
+            self.program, inner, carries, [*own, *moving, *lasting], len(moving), self.segment,
+            reverse,
+        )  # fmt: skip
+        body = Region([*own, *moving, *lasting], [*after, *own, *stacks], (), region.name)
+        inputs = [*values, *map(self._in_segments, rows), *captured]
+        finals, made = _scan(self.program, body, carries, inputs, len(rows), self.count, reverse)
+        self.checkpoints = made[:carries]
+        return finals, made[carries:]
+
+    def _inside(self, values, rows, captured, first: int):
+        """Parameters for what a segment is given, numbered from `first` on."""
+        own = _parameters(values, [t.dims for t in values], first)
+        first += len(own)
+        shapes = [(self.segment, *t.dims[1:]) for t in rows]
+        moving = _parameters(rows, shapes, first)
+        lasting = _parameters(captured, [t.dims for t in captured], first + len(moving))
+        return own, moving, lasting
+
+    def _in_segments(self, tensor: Tensor) -> Tensor:
+        return _reshaped(tensor, self.count, self.segment, *tensor.dims[1:])
+
+    def backward(self, node: Node) -> list[Tensor]:
+        gradient, loop = Loop.of(node), self.loop
+        assert loop is not None
+        (region,) = node.regions
+        carries, reverse = len(gradient.carried), node.attrs["reverse"]
+        residuals = self.pair.residuals
+        values = [each.start for each in gradient.carried]
+        found: list[dict[int, Tensor]] = [{} for _ in gradient.stacked]
+        for segmented, first, count in self._order(reverse):
+            captured = [given.outside for given in gradient.captured]
+            rows = [
+                None if k in residuals else _part(given.outside, first, count)
+                for k, given in enumerate(gradient.rows)
+            ]
+            if segmented:
+                parts = [_part(given.outside, first, count) for given in loop.rows]
+                values, stacks = self._segments_back(node, values, rows, captured, parts)
+                stacks = [_reshaped(stack, count, *stack.dims[2:]) for stack in stacks]
+            else:
+                whole = [
+                    self.after[residuals[k]] if row is None else row for k, row in enumerate(rows)
+                ]
+                inputs = [*values, *whole, *captured]
+                values, stacks = _scan(
+                    self.program, region, carries, inputs, len(whole), count, reverse
+                )
+            for known, stack in zip(found, stacks, strict=True):
+                known[first] = stack
+        outputs = list(values)
+        for known in found:
+            pieces = [known[first] for first in sorted(known)]
+            outputs.append(find("concat")(*pieces, axis=0) if len(pieces) > 1 else pieces[0])
+        return outputs
+
+    def _segments_back(self, node: Node, values, rows, captured, parts):
+        """A scan over the segments, each of which runs the loop again and then back."""
+        loop, (region,) = self.loop, node.regions
+        assert loop is not None
+        carries, reverse = len(values), node.attrs["reverse"]
+        given = [row for row in rows if row is not None]
+        outer = [given_.outside for given_ in loop.captured]
+        own = _parameters(values, [t.dims for t in values], 0)
+        starts = _parameters(self.checkpoints, [t.dims[1:] for t in self.checkpoints], len(own))
+        none: list[Tensor] = []
+        number = len(own) + len(starts)
+        _, moving, again = self._inside(none, parts, outer, number)
+        number += len(moving) + len(again)
+        _, own_rows, lasting = self._inside(none, given, captured, number)
+        forward = loop.node.regions[0]
+        used = sorted(set(self.pair.residuals.values()))
+        results = [*(each.result for each in loop.carried)]
+        results += [loop.stacked[k].row for k in used]
+        inner = Region(forward.parameters, results, (), forward.name)
+        _, stacks = _scan(
+            self.program, inner, len(starts), [*starts, *moving, *again], len(moving),
+            self.segment, loop.node.attrs["reverse"],
+        )  # fmt: skip
+        residual = dict(zip(used, stacks, strict=True))
+        rest = iter(own_rows)
+        sequence = [
+            residual[self.pair.residuals[k]] if row is None else next(rest)
+            for k, row in enumerate(rows)
+        ]
+        after, made = _scan(
+            self.program, region, carries, [*own, *sequence, *lasting], len(sequence),
+            self.segment, reverse,
+        )  # fmt: skip
+        # In the order in which a scan has them: handed on, rows, captured.
+        parameters = [*own, *starts, *moving, *own_rows, *again, *lasting]
+        body = Region(parameters, [*after, *made], (), region.name)
+        inputs = [
+            *values,
+            *self.checkpoints,
+            *map(self._in_segments, parts),
+            *map(self._in_segments, given),
+            *outer,
+            *captured,
+        ]
+        moved = len(self.checkpoints) + len(parts) + len(given)
+        return _scan(self.program, body, carries, inputs, moved, self.count, reverse)
