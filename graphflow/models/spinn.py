@@ -100,10 +100,10 @@ def spinn(
         def step(carried, moving):
             stack, state = carried
             number, now = moving
-            left, right = stack.below(), stack.top()
+            word, right, left = stack.seen()
             seen, logits = None, None
             if cell:
-                heads = [row[:, :units] for row in (stack.word(), right, left)]
+                heads = [row[:, :units] for row in (word, right, left)]
                 seen, state = cell(concat(heads, 1), state)
                 if not given:
                     logits = predict(seen)

@@ -13,7 +13,6 @@ from ..ops.contraction import matmul
 from ..ops.convert import convert, convert_all, reject
 from ..ops.creation import range as range_of
 from ..ops.creation import zeros
-from ..ops.dynamic_slices import dynamic_update_slice
 from ..ops.indexing import gather_op
 from ..ops.joining import concat, split
 from ..ops.logic import where
@@ -163,13 +162,14 @@ class ThinStack:
         """[batch, d]: the upmost row of each stack; zeros where it is empty."""
         return gather_op(self.rows, self._at(self.depth), axis=0)
 
-    def below(self) -> Tensor:
-        """[batch, d]: the row under that."""
-        return gather_op(self.rows, self._at(self.depth - 1), axis=0)
-
-    def word(self) -> Tensor:
-        """[batch, d]: the next word of each sentence; zeros behind the last."""
-        return gather_op(self.rows, self._word(), axis=0)
+    def seen(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Three rows of each example, [batch, d]: the next word, the top of the stack, the row
+        below it. Where there is none they are zeros."""
+        places = [self._word(), self._at(self.depth), self._at(self.depth - 1)]
+        # One gather, whose gradient is one addition of rows, in place.
+        rows = gather_op(self.rows, concat(places, 0), axis=0)
+        word, top, below = split(rows, 3, axis=0)
+        return word, top, below
 
     def pushed(self, step: Tensor, shifts: Tensor, reduces: Tensor, phrases: Tensor) -> ThinStack:
         """The stacks after a step: with the next word on top where `shifts`, with a phrase in the
@@ -180,11 +180,14 @@ class ThinStack:
         batch = self.depth.dims[0]
         count, room = size_as_tensor(batch, int32), size_as_tensor(self.room, int32)
         first = 1 + count * room + step * count
-        rows = dynamic_update_slice(self.rows, phrases, first, convert(0))
+        made = first + self._numbers()
+        # The rows are zeros so far. Added to them, the phrases leave what is known of the gradients
+        # of all rows as it is; rows that are replaced would have to be cleared in it.
+        rows = scatter(self.rows, made, phrases, mode="add")
         one, zero = convert(1), convert(0)
         added = where(shifts, one, zero)
         depth = self.depth + added - where(reduces, one, zero)
-        kept = where(reduces, first + self._numbers(), self._at(depth))
+        kept = where(reduces, made, self._at(depth))
         top = where(shifts, self._word(), kept)
         queue = scatter(self.queue, self._place(depth), top, mode="set")
         return ThinStack(rows, queue, depth, self.used + added, self.room, self.lengths)
