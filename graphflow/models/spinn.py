@@ -18,7 +18,7 @@ from ..ops.creation import range as range_of
 from ..ops.cumulative import cumsum
 from ..ops.effects import Assert
 from ..ops.index_check import checked
-from ..ops.joining import concat
+from ..ops.joining import concat, split
 from ..ops.logic import cast, equal, identity, logical_and, logical_not, logical_or, where
 from ..ops.movement import transpose
 from ..ops.reduction import reduce_all, reduce_max, reduce_sum
@@ -100,15 +100,17 @@ def spinn(
         def step(carried, moving):
             stack, state = carried
             number, now = moving
-            word, right, left = stack.seen()
+            rows = stack.seen()
+            word, right, left = split(rows[:, :units], 3, axis=0)
+            memory_right, memory_left = split(rows[batch:, units:], 2, axis=0)
             seen, logits = None, None
             if cell:
-                heads = [row[:, :units] for row in (word, right, left)]
-                seen, state = cell(concat(heads, 1), state)
+                seen, state = cell(concat([word, right, left], 1), state)
                 if not given:
                     logits = predict(seen)
                     now = _chosen(stack, logits)
-            phrases = compose([left, right], seen)
+            c, h = compose([(memory_left, left), (memory_right, right)], seen)
+            phrases = concat([h, c], 1)
             stack = stack.pushed(number, equal(now, SHIFT), equal(now, REDUCE), phrases)
             return (stack, state), (seen if given else logits, now)
 

@@ -21,12 +21,13 @@ from ..ops.movement import reshape
 from ..ops.scatter import scatter
 from ..ops.shapes import size_as_tensor
 from ..sizes import Dim
+from .rnn_cell import LSTMStateTuple
 
 __all__ = ["ThinStack", "TreeLSTM"]
 
 
 class TreeLSTM(Layer):
-    """A node of a tree from its children and its inputs, as [..., 2 · units]: h and c.
+    """The state of a node of a tree, an LSTMStateTuple, from those of its children and its inputs.
 
     [h1, ..., hN, x] · kernel + bias = i, f1, ..., fN, o, u
     c = sigmoid(i) · tanh(u) + sum over k of sigmoid(fk + forget_bias) · ck
@@ -36,8 +37,8 @@ class TreeLSTM(Layer):
     is a leaf's, without inputs a phrase's; in SPINN (Bowman et al. 2016, arXiv:1603.06021,
     equations 5 to 7) x is the state of the tracker.
 
-    Called with a sequence of N children [rows, 2 · units], and inputs [rows, depth] or None: one of
-    them at least. All uses must have as many children as the first.
+    Called with a sequence of N states (c, h), each of them [rows, units], and inputs [rows, depth]
+    or None: one of them at least. All uses must have as many children as the first.
     kernel: [N · units + depth, (3 + N) · units], by its initializer, or the scope's, or Glorot's
     uniform one; bias: [(3 + N) · units], zeros at first.
     """
@@ -55,15 +56,19 @@ class TreeLSTM(Layer):
             reject(self._base_name, f"units must be a positive integer, got {units!r}")
         self.units, self.forget_bias = units, forget_bias
         self.kernel_initializer = kernel_initializer
+        self._made_for: tuple[int, Dim] | None = None  # children, and values beside each other
 
-    def __call__(self, children: Sequence[Any], inputs: Any = None) -> Tensor:  # type: ignore[override]
+    def __call__(self, children: Sequence[Any], inputs: Any = None):  # type: ignore[override]
         what = self._base_name
-        given = [convert(child, what=what) for child in children]
-        for child in given:
-            if child.rank != 2 or child.dims[1] != 2 * self.units:
-                reject(what, f"a child must be [rows, {2 * self.units}], {child.name} is "
-                             f"{child.tensor_type}")  # fmt: skip
-        heads = [child[:, : self.units] for child in given]
+        memories, heads = [], []
+        for child in children:
+            c, h = (convert(part, what=f"{what}: a child") for part in child)
+            for part in (c, h):
+                if part.rank != 2 or part.dims[1] != self.units:
+                    reject(what, f"a child is (c, h), each [rows, {self.units}]; {part.name} is "
+                                 f"{part.tensor_type}")  # fmt: skip
+            memories.append(c)
+            heads.append(h)
         if inputs is not None:
             inputs = convert(inputs, what=what)
             if inputs.rank != 2 or not isinstance(inputs.dims[1], int):
@@ -72,33 +77,29 @@ class TreeLSTM(Layer):
             heads.append(inputs)
         if not heads:
             reject(what, "children or inputs are needed")
-        return super().__call__(concat(heads, 1), [child[:, self.units :] for child in given])
+        beside = heads[0] if len(heads) == 1 else concat(heads, 1)
+        made_for = len(memories), beside.dims[1]
+        if self._made_for is None:
+            self._made_for = made_for
+        if made_for != self._made_for:
+            reject(what, "made for {} children and {} values beside each other, got {} and {}"
+                         .format(*self._made_for, *made_for))  # fmt: skip
+        return super().__call__(beside, memories)
 
     def build(self, dims) -> None:
-        # The inputs are narrower or wider than the children; how many of those there are shows in
-        # the first call only.
-        self._children: int | None = None
-        self._depth = dims[-1]
+        width = (3 + self._made_for[0]) * self.units
+        self.kernel = self.add_weight(
+            "kernel", [dims[1], width], initializer=self.kernel_initializer
+        )
+        self.bias = self.add_weight("bias", [width], initializer=Zeros())
 
-    def call(self, heads: Tensor, memories: Sequence[Tensor]) -> Tensor:  # type: ignore[override]
-        count, units = len(memories), self.units
-        if self._children is None:
-            self._children = count
-            self.kernel = self.add_weight(
-                "kernel", [self._depth, (3 + count) * units], initializer=self.kernel_initializer
-            )
-            self.bias = self.add_weight("bias", [(3 + count) * units], initializer=Zeros())
-        if count != self._children or heads.dims[-1] != self._depth:
-            reject(
-                self._base_name,
-                f"made for {self._children} children and {self._depth} values beside each other, "
-                f"got {count} and {heads.dims[-1]}",
-            )
-        i, *forget, o, u = split(matmul(heads, self.kernel) + self.bias, 3 + count, axis=1)
+    def call(self, heads: Tensor, memories: Sequence[Tensor]):  # type: ignore[override]
+        gates = matmul(heads, self.kernel) + self.bias
+        i, *forget, o, u = split(gates, 3 + len(memories), axis=1)
         c = sigmoid(i) * tanh(u)
         for gate, memory in zip(forget, memories, strict=True):
             c = c + sigmoid(gate + self.forget_bias) * memory
-        return concat([sigmoid(o) * tanh(c), c], 1)
+        return LSTMStateTuple(c, sigmoid(o) * tanh(c))
 
 
 class ThinStack:
@@ -162,14 +163,14 @@ class ThinStack:
         """[batch, d]: the upmost row of each stack; zeros where it is empty."""
         return gather_op(self.rows, self._at(self.depth), axis=0)
 
-    def seen(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Three rows of each example, [batch, d]: the next word, the top of the stack, the row
-        below it. Where there is none they are zeros."""
+    def seen(self) -> Tensor:
+        """[3 · batch, d]: the next word of each example, then the tops of the stacks, then the rows
+        below those; zeros where there is none.
+
+        They are one gather, so that its gradient is one addition of rows, in place.
+        """
         places = [self._word(), self._at(self.depth), self._at(self.depth - 1)]
-        # One gather, whose gradient is one addition of rows, in place.
-        rows = gather_op(self.rows, concat(places, 0), axis=0)
-        word, top, below = split(rows, 3, axis=0)
-        return word, top, below
+        return gather_op(self.rows, concat(places, 0), axis=0)
 
     def pushed(self, step: Tensor, shifts: Tensor, reduces: Tensor, phrases: Tensor) -> ThinStack:
         """The stacks after a step: with the next word on top where `shifts`, with a phrase in the
