@@ -2,10 +2,9 @@
 
     add(x, 0)  -->  x          transpose(transpose(x))  -->  x
 
-The rules are in rules_arithmetic.py, rules_movement.py, rules_channels.py, rules_pooling.py
-and rules_writes.py,
-each under its name with the algebra beside it. Every rule makes a program smaller, cheaper or more
-stable, or moves a transpose towards the results, so they come to an end.
+The rules are in rules_arithmetic.py, rules_movement.py, rules_channels.py, rules_pooling.py and
+rules_writes.py, each under its name with the algebra beside it. Every rule makes a program smaller,
+cheaper or more stable, or moves a transpose towards the results, so they come to an end.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""SPINN, the stack-augmented parser-interpreter neural network: Bowman et al., "A Fast Unified Model
-for Parsing and Sentence Understanding", 2016, arXiv:1603.06021."""
+"""SPINN, the stack-augmented parser-interpreter neural network: Bowman et al., "A Fast Unified
+Model for Parsing and Sentence Understanding", 2016, arXiv:1603.06021."""
 
 from __future__ import annotations
 

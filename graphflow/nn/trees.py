@@ -87,6 +87,7 @@ class TreeLSTM(Layer):
         return super().__call__(beside, memories)
 
     def build(self, dims) -> None:
+        assert self._made_for is not None
         width = (3 + self._made_for[0]) * self.units
         self.kernel = self.add_weight(
             "kernel", [dims[1], width], initializer=self.kernel_initializer
@@ -107,7 +108,7 @@ class ThinStack:
 
     The thin stack of Bowman et al. 2016, arXiv:1603.06021, section 3.2, with words that stay where
     they are: a row is written once, by the step that makes it, and a stack is a queue of numbers of
-    rows. So a step copies no stack, and what it reads is a gather. It is a loop variable as a whole.
+    rows. A step copies no stack, and what it reads is a gather. As a whole it is a loop variable.
 
         row 0           zeros: what lies below a stack, and behind the words of a sentence
         then            words, [batch, room] of them
@@ -142,7 +143,8 @@ class ThinStack:
         return [self.rows, self.queue, self.depth, self.used]
 
     def _with_components(self, tensors: Sequence[Tensor]) -> ThinStack:
-        return ThinStack(*tensors, self.room, self.lengths)
+        rows, queue, depth, used = tensors
+        return ThinStack(rows, queue, depth, used, self.room, self.lengths)
 
     def _numbers(self) -> Tensor:
         return range_of(size_as_tensor(self.depth.dims[0], int32))
