@@ -5,6 +5,7 @@
 
 from . import (
     errors,
+    fold,
     image,
     initializers,
     layers,
