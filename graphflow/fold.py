@@ -33,7 +33,7 @@ from .control_flow import switch_case
 from .dtypes import as_dtype, float32, int32
 from .framework import name_scope
 from .ir.node import Tensor
-from .nest import flatten, map_structure, pack_sequence_as
+from .nest import flatten, pack_sequence_as
 from .ops.convert import as_sizes, convert, reject
 from .ops.creation import placeholder, zeros
 from .ops.creation import range as range_of
@@ -199,8 +199,9 @@ class Fold:
         self._places = placeholder(int32, [None, most * block], name="children")
         self._taken = placeholder(int32, [None, block], name="taken")
         blocks = self._places.dims[0]
-        first = sum((part.dims[0] for part in parts[1:]), parts[0].dims[0])
-        rows = concat([*parts, zeros([blocks * block, self._width], self.dtype)], 0)
+        before = concat(parts, 0)
+        first = before.dims[0]
+        rows = concat([before, zeros([blocks * block, self._width], self.dtype)], 0)
         begin = size_as_tensor(first, int32)
 
         def step(rows: Tensor, moving: Any):
