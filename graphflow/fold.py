@@ -34,7 +34,7 @@ from .dtypes import as_dtype, float32, int32
 from .framework import name_scope
 from .ir.node import Tensor
 from .nest import flatten, pack_sequence_as
-from .ops.convert import as_sizes, convert, reject
+from .ops.convert import as_known_int, convert, reject
 from .ops.creation import placeholder, zeros
 from .ops.creation import range as range_of
 from .ops.indexing import gather_op
@@ -107,7 +107,7 @@ class Fold:
             raise ValueError(f"block must be a positive integer, got {block!r}")
         self.name, self.block, self.dtype = name, block, as_dtype(dtype)
         self.state_size = state_size
-        self._sizes = [as_sizes(size, name)[0] for size in flatten(state_size)]
+        self._sizes = [as_known_int(size, f"{name}: state_size") for size in flatten(state_size)]
         self.kinds: list[Kind] = []
         self._rows: Tensor | None = None
         with name_scope(name):
