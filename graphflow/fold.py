@@ -44,7 +44,7 @@ from .ops.scatter import scatter
 from .ops.shapes import size_as_tensor
 from .scans import scan_over
 
-__all__ = ["Fold", "Forest", "Kind", "Node"]
+__all__ = ["Fold", "Forest", "Kind", "Node", "stacked"]
 
 
 class Forest(NamedTuple):
@@ -61,6 +61,34 @@ class Forest(NamedTuple):
     children: np.ndarray
     roots: np.ndarray
     inputs: Sequence[Any]
+
+
+def stacked(programs: Sequence[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(kinds, children, roots) of the binary trees that programs for a stack make.
+
+    programs: for each tree, an array of 0 (put a leaf onto the stack) and 1 (a node of the upper
+    two). In a Forest, leaves are the kind defined first and nodes of two the second one; every step
+    is a node. Raises ValueError for a program that leaves anything but one tree.
+    """
+    lengths = np.array([len(program) for program in programs], np.int64)
+    steps = np.concatenate([np.asarray(program, np.int64) for program in programs] or [[]])
+    steps = steps.astype(np.int64)
+    ends = np.cumsum(lengths)
+    tree = np.repeat(np.arange(len(lengths)), lengths)
+    depth = np.cumsum(np.where(steps == 0, 1, -1))
+    depth -= np.concatenate([[0], depth])[ends - lengths][tree]
+    if ((steps < 0) | (steps > 1) | (depth < 1)).any() or (lengths < 1).any():
+        raise ValueError("a program is made of 0 and 1, and must not take what is not there")
+    if (depth[ends - 1] != 1).any():
+        raise ValueError("a program must leave one tree")
+    # The right child was made by the step before; the left one by the last step after which the
+    # stack was as deep as it is now.
+    order = np.lexsort((depth, tree))
+    before = np.empty_like(order)
+    before[order[1:]] = order[:-1]
+    left = np.where(steps == 1, before, 0)
+    right = np.where(steps == 1, np.arange(len(steps)) - 1, 0)
+    return steps, np.stack([left, right], 1), ends - 1
 
 
 class Node:

@@ -65,7 +65,7 @@ SYSTEMS = (
         "graphflow",
         "on_graphflow",
         ("graphflow",),
-        (*_ALL, *_RECURRENT, SPINN),
+        (*_ALL, *SEQUENCES),
         "compiled",
         peer=False,
     ),

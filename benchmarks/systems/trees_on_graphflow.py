@@ -1,14 +1,19 @@
-"""graphflow on stacks: SPINN of the library, for batches and sentences of any size."""
+"""graphflow on stacks and trees, in batches of any size: the library's SPINN, and its Fold."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 import graphflow as tf
 
-from ..sequences import Stacks
+from ..sequences import Stacks, Tree
 from .sequences_on_graphflow import System as SequenceSystem
 from .tensorflow_words import optimizer
+
+
+BLOCK = 64  # nodes of one height that are done together
 
 
 class StackNet:
@@ -40,9 +45,34 @@ class StackNet:
         }
 
 
+class TreeNet:
+    """The same for trees, whose nodes of the same height are done together."""
+
+    def __init__(self, model: Any) -> None:
+        hidden = model.hidden
+        layers = {name: tf.nn.TreeLSTM(hidden, 0.0, name=name) for name in ("leaf", "reduce")}
+        state = tf.nn.rnn_cell.LSTMStateTuple(hidden, hidden)
+        self.fold = tf.fold.Fold(state, block=BLOCK)
+        self.fold.define("leaf", layers["leaf"], inputs=(tf.float32, [model.inputs]))
+        self.fold.define("pair", layers["reduce"], children=2)
+        layers["classes"] = tf.layers.Dense(model.classes, name="classes")
+        self.logits = layers["classes"](self.fold.roots().h)
+        self.variables = {
+            f"{name}/{kind}": getattr(layer, kind)
+            for name, layer in layers.items()
+            for kind in ("kernel", "bias")
+        }
+
+    def feeds(self, trees: list[Tree]) -> dict[Any, Any]:
+        words = np.concatenate([tree.words for tree in trees])
+        kinds, children, roots = tf.fold.stacked([tree.transitions for tree in trees])
+        return self.fold.feed(tf.fold.Forest(kinds, children, roots, (words, None)))
+
+
 class System(SequenceSystem):
     def train(self):
-        net, y = StackNet(self.model), tf.placeholder(tf.int32, [None])
+        net = (StackNet if self.model.tracker else TreeNet)(self.model)
+        y = tf.placeholder(tf.int32, [None])
         loss = tf.losses.sparse_softmax_cross_entropy(y, net.logits)
         update = optimizer(tf, self.workload.optimizer, self.workload.rate).minimize(loss)
         self._load(net.variables)

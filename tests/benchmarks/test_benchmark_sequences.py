@@ -171,7 +171,7 @@ def _phrase(model, weights, tree):
     return stack[-1]
 
 
-@pytest.mark.parametrize("name", ["spinn-train"])
+@pytest.mark.parametrize("name", ["spinn-train", "treelstm-train"])
 def test_graphflow_runs_the_trees_of_the_formulas(tmp_path, name):
     import graphflow as tf
 

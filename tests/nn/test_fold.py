@@ -134,6 +134,20 @@ def test_gradients_of_roots_and_nodes():
         np.testing.assert_allclose((of_inputs * direction).sum(), (ends[0] - ends[1]) / 2e-6, 1e-6)
 
 
+def test_programs_for_a_stack_are_trees():
+    net = TreeLSTM(4)
+    trees = net.trees([3, 1, 7, 2, 12], seed=4)
+    forest = net.fold.forest(trees)
+    programs = [[len(n.children) // 2 for n in all_nodes(tree)] for tree in trees]
+    kinds, children, roots = tf.fold.stacked(programs)
+    assert (kinds == forest.kinds).all()
+    assert (children == forest.children).all()
+    assert (roots == forest.roots).all()
+    for wrong in ([1], [0, 0], [0, 1, 0], [0, 2], []):
+        with pytest.raises(ValueError, match="a program"):
+            tf.fold.stacked([[0], wrong])
+
+
 class Arithmetic:
     """Expressions: numbers, one variable, sums, products, powers by a number of their own."""
 
