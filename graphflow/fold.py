@@ -71,8 +71,8 @@ def stacked(programs: Sequence[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray
     is a node. Raises ValueError for a program that leaves anything but one tree.
     """
     lengths = np.array([len(program) for program in programs], np.int64)
-    steps = np.concatenate([np.asarray(program, np.int64) for program in programs] or [[]])
-    steps = steps.astype(np.int64)
+    empty = np.zeros(0, np.int64)
+    steps = np.concatenate([empty, *(np.asarray(program, np.int64) for program in programs)])
     ends = np.cumsum(lengths)
     tree = np.repeat(np.arange(len(lengths)), lengths)
     depth = np.cumsum(np.where(steps == 0, 1, -1))

@@ -12,8 +12,7 @@ from ..sequences import Stacks, Tree
 from .sequences_on_graphflow import System as SequenceSystem
 from .tensorflow_words import optimizer
 
-
-BLOCK = 64  # nodes of one height that are done together
+BLOCK = 32  # nodes of one height that are done together
 
 
 class StackNet:
