@@ -26,8 +26,8 @@ from .sizes import Dim, is_nonnegative, maximum, symbols_of
 
 
 def zeros(dtype, dims: Sequence[Dim]) -> Tensor:
-    return find("broadcast_to")(convert(0, dtype) if dtype.is_numeric else convert(False),
-                                shape=tuple(dims))  # fmt: skip
+    zero = convert(False) if dtype.is_bool else convert(0, dtype)
+    return find("broadcast_to")(zero, shape=tuple(dims))
 
 
 def joined_elements(what: str, a: Sequence, b: Sequence, value: Tensor | None = None) -> None:
@@ -79,15 +79,20 @@ def first_rows(
     if mask is None:
         mask = find("less")(range_of(size_as_tensor(size, int32)), size_as_tensor(count, int32))
     else:
-        mask = _padded(mask, room)
-    return array._changed(_size=size, _pieces={}, _rows=_padded(rows, room), _mask=mask)
+        mask = _padded(mask, size)
+    return array._changed(_size=size, _pieces={}, _rows=_padded(rows, size), _mask=mask)
 
 
-def _padded(x: Tensor, room: Dim) -> Tensor:
+def _padded(x: Tensor, size: Dim) -> Tensor:
+    """`x` with zeros after its rows, `size` in all; where a run finds that smaller, what is left
+    out makes the run fail elsewhere."""
+    room = size - x.dims[0]
+    if not is_nonnegative(room):
+        places = find("iota")(dtype=int32, size=x.dims[0])
+        return find("scatter")(zeros(x.dtype, (size, *x.dims[1:])), places, x, mode="set")
     rest = (0,) * (x.rank - 1)
-    before, after = (0, *rest), (room, *rest)
-    value = 0 if x.dtype.is_numeric else False
-    return find("pad")(x, before=before, after=after, mode="constant", value=value)
+    value = False if x.dtype.is_bool else 0
+    return find("pad")(x, before=(0, *rest), after=(room, *rest), mode="constant", value=value)
 
 
 # -- arrays that a loop stacks -------------------------------------------------------------------

@@ -68,7 +68,8 @@ class Structure:
         problem = nest.difference(self.shape, value)
         if problem is not None:
             reject(what, f"{who} must return the structure it is given: {problem}", ValueError)
-        for path, a, b in zip(self.paths, self.leaves, nest.flatten(value), strict=False):
+        paths = [path or "0" for path, _ in nest.flatten_with_joined_string_paths(self.shape)]
+        for path, a, b in zip(paths, self.leaves, nest.flatten(value), strict=True):
             if _kind(a) != _kind(b):
                 reject(what, f"{who}: {path} is {_kind(a)}, but {_kind(b)} comes back", ValueError)
         layouts = self.joined(nest.flatten(value))

@@ -158,10 +158,7 @@ class TensorArray:
         array = self._array("read")
         index = array._checked(index, "read")
         with array._written_check(index, "read: element"):
-            row = find("dynamic_slice")(
-                array._rows, *array._starts(index), size=(1, *array._require_element("read"))
-            )
-            return find("reshape")(row, shape=array._require_element("read"), name=name)
+            return find("gather")(array._rows, index, axis=0, name=name)
 
     def gather(self, indices, name=None) -> Tensor:
         """The elements at `indices`, an integer vector [n], as one tensor [n, ...]."""
@@ -205,17 +202,17 @@ class TensorArray:
             return self._growth.written(self, index, value)
         if self._rows is None and known is not None:
             return self._with_piece(known, value)
+        value = self._with_room(known, value, "write")
         array = self._enlarged(known, "write")._array("write", value.dims)
         index = array._checked(index, "write")
-        element = array._require_element("write")
-        row = find("reshape")(value, shape=(1, *element))
-        rows = find("dynamic_update_slice")(array._rows, row, *array._starts(index), name=name)
+        rows = find("scatter")(array._rows, index, value, mode="set", name=name)
         mask = array._mask
         if mask is not None:
-            mask = find("dynamic_update_slice")(mask, constant([True]), index)
+            mask = find("scatter")(mask, index, constant(True), mode="set")
         return array._changed(_rows=rows, _mask=mask)
 
     def _with_piece(self, index: int, value: Tensor) -> TensorArray:
+        value = self._with_room(index, value, "write")
         array = self._enlarged(index, "write")
         array._require_inside(index, "write")
         array = array._changed(_pieces={**array._pieces, index: value})
@@ -231,6 +228,7 @@ class TensorArray:
         indices = self._indices(indices, "scatter")
         known = constant_value(indices)
         largest = None if known is None or not known.size else int(known.max())
+        value = self._with_room(largest, value, "scatter")
         array = self._enlarged(largest, "scatter")._array("scatter", value.dims[1:])
         indices = array._checked(indices, "scatter")
         rows = find("scatter")(array._rows, indices, value, mode="set", name=name)
@@ -416,16 +414,20 @@ class TensorArray:
             return self
         if not can_grow or not isinstance(self._size, int) or index < self._size:
             return self
-        if self._asked is not None:
-            message = self._what(f"{method}: index {index} is outside its size")
-            check = asserted(find("less")(convert(index), self._asked), [self._asked], message)
-            with get_default_graph().control_dependencies([check]):
-                self = self.identity()  # noqa: PLW0642
         if self._rows is None:
             return self._changed(_size=index + 1)
         return _first_rows(
             self._changed(_size=index + 1), self._rows, self._what(method), self._mask
         )
+
+    def _with_room(self, index: int | None, value: Tensor, method: str) -> Tensor:
+        """`value`, after the check that a known index is inside a size that depends on data."""
+        if index is None or self._asked is None:
+            return value
+        message = self._what(f"{method}: index {index} is outside its size")
+        check = asserted(find("less")(convert(index), self._asked), [self._asked], message)
+        with get_default_graph().control_dependencies([check]):
+            return find("identity")(value)
 
     def _index(self, index, method: str) -> tuple[Tensor, int | None]:
         tensor = convert(index, what=self._what(method))
@@ -451,9 +453,6 @@ class TensorArray:
         if indices.dtype.bytes < 4:
             indices = find("cast")(indices, dtype=int32)
         return checked(indices, self._size, self._what(method))
-
-    def _starts(self, index: Tensor) -> list[Tensor]:
-        return [index, *[convert(0)] * (self._rows.rank - 1)]  # type: ignore[union-attr]
 
     def _require_shape(self, value: Tensor, method: str) -> None:
         if value.dims is None:

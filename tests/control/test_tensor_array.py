@@ -258,7 +258,7 @@ def test_an_array_grows_by_as_many_iterations_as_there_are(backend):
     )
     rows = array.stack()
     value = np.asarray([0.5, 0.25])
-    for most, count in ((2.0, 4), (0.0, 0)):
+    for most, count in ((1.9, 4), (0.0, 0)):
         found, size, mean = run(
             backend, [rows, array.size(), tf.reduce_mean(rows)], {x: value, limit: most}
         )
@@ -266,12 +266,12 @@ def test_an_array_grows_by_as_many_iterations_as_there_are(backend):
         np.testing.assert_allclose(found, [value + k * value**2 for k in range(count)] or found)
         if count:
             np.testing.assert_allclose(mean, found.mean())
-    assert run(backend, array.size(), {x: value, limit: 2.0}) == 4
-    np.testing.assert_allclose(run(backend, array.read(3), {x: value, limit: 2.0}),
+    assert run(backend, array.size(), {x: value, limit: 1.9}) == 4
+    np.testing.assert_allclose(run(backend, array.read(3), {x: value, limit: 1.9}),
                                value + 3 * value**2)  # fmt: skip
     with pytest.raises(OutOfRangeError, match="read: index 4 is outside"):
-        run(backend, array.read(4), {x: value, limit: 2.0})
-    check(backend, tf.reduce_sum(rows * rows * rows), x, value, {limit: 2.0}, 3)
+        run(backend, array.read(4), {x: value, limit: 1.9})
+    check(backend, tf.reduce_sum(rows * rows * rows), x, value, {limit: 1.9}, 3)
 
 
 def test_a_growing_array_that_has_elements_already(backend):
