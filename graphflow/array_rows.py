@@ -21,6 +21,7 @@ from .ir.op import find
 from .ops.convert import convert, reject
 from .ops.creation import range as range_of
 from .ops.effects import asserted
+from .ops.joining import stack
 from .ops.shapes import size_as_tensor
 from .sizes import Dim, is_nonnegative, maximum, symbols_of
 
@@ -52,8 +53,8 @@ def first_rows(
 ) -> Any:
     """`array` with `rows` as its first elements, of which `mask` says which are written; it grows
     where it may. guarded: that they fit has been checked."""
-    count = rows.dims[0]
-    size = array._size
+    count: Dim = (rows.dims or (0,))[0]
+    size: Dim = array._size
     if array._asked is not None:
         if not guarded:
             here = size_as_tensor(count, int32)
@@ -86,11 +87,12 @@ def first_rows(
 def _padded(x: Tensor, size: Dim) -> Tensor:
     """`x` with zeros after its rows, `size` in all; where a run finds that smaller, what is left
     out makes the run fail elsewhere."""
-    room = size - x.dims[0]
+    count = x.dims[0]
+    room = size - count
     if not is_nonnegative(room):
-        places = find("iota")(dtype=int32, size=x.dims[0])
+        places = find("iota")(dtype=int32, size=count)
         return find("scatter")(zeros(x.dtype, (size, *x.dims[1:])), places, x, mode="set")
-    rest = (0,) * (x.rank - 1)
+    rest = (0,) * (len(x.dims) - 1)
     value = False if x.dtype.is_bool else 0
     return find("pad")(x, before=(0, *rest), after=(room, *rest), mode="constant", value=value)
 
@@ -200,7 +202,9 @@ class LoopArrays:
     def rows(self, body: Body, length: Dim | None, varying: Collection) -> list[Tensor]:
         """What an iteration adds to each stack, in the loop's body.
 
-        length: the number of iterations, where it is known. Indices that may be outside are checked.
+        length: the number of iterations, where it is known; where it is not, or may be too large,
+            indices are checked
+        varying: sizes of loop variables that change from iteration to iteration
         """
         graph = body.graph
         found = []
@@ -242,23 +246,16 @@ class LoopArrays:
 
 
 def _prefix(array) -> Tensor:
-    if array._rows is not None:
-        return array._rows
-    from .ops.joining import stack
-
-    return stack(array._in_order())
+    return array._rows if array._rows is not None else stack(array._in_order())
 
 
 def _can_grow(array) -> bool:
     """Whether a loop can add rows to those that are there."""
-    if array._rows is None:
-        first = len(array._pieces)
-        return (
-            sorted(array._pieces) == list(range(first))
-            and first != array._size
-            or (first == array._size and (array._dynamic or array._asked is not None))
-        )
-    return array._mask is None and (array._dynamic or array._asked is not None)
+    grows = array._dynamic or array._asked is not None
+    if array._rows is not None:
+        return array._mask is None and grows
+    first = len(array._pieces)
+    return sorted(array._pieces) == list(range(first)) and (grows or first != array._size)
 
 
 def _require_fixed(array, why: NotStacked) -> None:

@@ -126,7 +126,7 @@ class TensorArray:
         have a shape."""
         if self._element() is None:
             return convert(0.0)
-        return self._array()._rows
+        return self._array()._components()[0]
 
     @property
     def handle(self) -> None:
@@ -233,9 +233,9 @@ class TensorArray:
         indices = array._checked(indices, "scatter")
         rows = find("scatter")(array._rows, indices, value, mode="set", name=name)
         mask = array._mask
-        if known is not None and isinstance(array._size, int):
-            if set(known.tolist()) >= set(range(array._size)):
-                mask = None
+        size = array._size
+        if known is not None and isinstance(size, int) and len(set(known.tolist())) == size:
+            mask = None
         if mask is not None:
             ones = find("broadcast_to")(constant(True), shape=indices.dims)
             mask = find("scatter")(mask, indices, ones, mode="set")
@@ -300,7 +300,7 @@ class TensorArray:
         if self._element() is None:
             return []
         array = self._array()
-        return [array._rows] if array._mask is None else [array._rows, array._mask]
+        return [part for part in (array._rows, array._mask) if part is not None]
 
     def _with_components(self, tensors: Sequence[Tensor]) -> TensorArray:
         if not tensors:
@@ -361,7 +361,7 @@ class TensorArray:
         for piece in self._pieces.values():
             return piece.dims
         if self._declared is not None and None not in self._declared:
-            return self._declared
+            return self._declared  # type: ignore[return-value]
         return None
 
     def _require_element(self, method: str) -> Element:
