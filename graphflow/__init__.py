@@ -5,6 +5,7 @@
 
 from . import (
     errors,
+    fold,
     image,
     initializers,
     layers,
@@ -94,6 +95,7 @@ from .passes.differentiate import (
 from .ragged import RaggedTensor, RaggedTensorValue
 from .report import Report
 from .session import InteractiveSession, Session, explain
+from .tensor_array import *
 from .variable_scope import *
 from .variable_store import *
 from .version import __version__

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import nest
+from .array_rows import LoopArrays, NotStacked
 from .dtypes import bool_, int32
 from .errors import TypeRuleError
 from .ir.body import Body, has_effect, traced_with_writes
@@ -27,7 +28,7 @@ from .ops.shapes import size_as_tensor
 from .ops.tensor_shape import TensorShape
 from .ops.values import constant_value, symbolic_value
 from .sizes import Dim, is_nonnegative, maximum, symbol, symbols_of
-from .structures import Structure, keeps_type
+from .structures import Structure, TooNarrow, fitted, keeps_type
 
 __all__ = ["case", "cond", "switch_case", "while_loop"]
 
@@ -80,6 +81,10 @@ def cond(pred, true_fn=None, false_fn=None, strict=False, name=None, fn1=None, f
             structures.append(_branch(body, function))
         then, otherwise = structures
         then.require_same(otherwise, "cond", "true_fn and false_fn")
+        layouts = then.joined(otherwise.leaves)
+        then, otherwise = structures = [
+            _fitted(body, each, layouts) for body, each in zip(bodies, structures, strict=True)
+        ]
         operands = _operands(bodies)
         regions = tuple(
             _closed(body, (), operands, structure.tensors)
@@ -104,6 +109,15 @@ def _branch(body: Body, function) -> Structure:
         nodes = [leaf for leaf in nest.flatten(returned) if isinstance(leaf, Node)]
         with body.graph.control_dependencies(nodes):
             return Structure.of(returned, "cond").adopted(body)
+
+
+def _fitted(body: Body, structure: Structure, layouts: Sequence) -> Structure:
+    """What a branch returns, in layouts that can hold what the other one returns."""
+    if not any(layout is not None for layout in layouts):
+        return structure
+    with body.open():
+        whole = structure.rebuilt(structure.tensors)
+        return Structure.of(fitted(whole, layouts), "cond").adopted(body)
 
 
 def case(pred_fn_pairs, default=None, exclusive=False, strict=False, name="case"):
@@ -225,14 +239,11 @@ def while_loop(
         reject("while_loop", "there are no loop variables", ValueError)
     graph = get_default_graph()
     with graph.name_scope(name or "while"):
-        start = Structure.of(variables, "while_loop")
-        loop = _Loop(
-            start, cond, body, maximum_iterations, _free_axes(start, shape_invariants, many)
-        )
+        loop = _Loop(variables, cond, body, maximum_iterations, shape_invariants, many)
         finals = loop.finals()
         if not back_prop:
             finals = [find("stop_gradient")(t) if t.dtype.is_floating else t for t in finals]
-        result = loop.start.rebuilt(finals)
+        result = loop.result(finals)
     if many and type(loop_vars) is tuple:
         result = tuple(result)
     return result if many and (len(result) > 1 or return_same_structure) else result[0]
@@ -246,13 +257,16 @@ def _free_axes(start: Structure, invariants, many: bool) -> list[Axis]:
     if invariants is None:
         return []
     given = list(invariants) if many else [invariants]
-    shapes = _shape_leaves(start.shape, given)
-    if len(shapes) != start.count:
+    of_leaves = _shape_leaves(start.shape, given)
+    if len(of_leaves) != len(start.leaves):
         reject(
             "while_loop",
-            f"shape_invariants has {len(shapes)} shapes for {start.count} loop variables",
+            f"shape_invariants has {len(of_leaves)} shapes for {len(start.leaves)} loop variables",
             ValueError,
         )
+    shapes: list[Any] = []
+    for leaf, shape, count in zip(start.leaves, of_leaves, start.counts, strict=True):
+        shapes += [None if hasattr(leaf, "_components") else shape] * count
     free = []
     rows = zip(start.tensors, start.paths, shapes, strict=True)
     for number, (tensor, path, shape) in enumerate(rows):
@@ -292,21 +306,39 @@ class _Loop:
     """A loop under definition."""
 
     def __init__(
-        self, start: Structure, condition: Callable, body: Callable, limit, free: Sequence[Axis]
+        self, variables: Any, condition: Callable, body: Callable, limit, invariants, many: bool
     ):
         self.graph = get_default_graph()
         self.limit = limit
-        self.start = start
-        self.free = list(free)
         scope = self.graph.current_scope[:-1]
+
+        def make(written: set) -> list[Body]:
+            return [
+                Body(self.graph, f"the {what} of {scope}", repeats=True, written=written)
+                for what in ("condition", "body")
+            ]
+
+        refused: dict[int, NotStacked] = {}
+        free: list[Axis] | None = None
         while True:
-            self.condition, self.body = traced_with_writes(
-                lambda written: [
-                    Body(self.graph, f"the {what} of {scope}", repeats=True, written=written)
-                    for what in ("condition", "body")
-                ],
-                lambda bodies: self._trace(bodies, condition, body),
-            )
+            self.arrays = LoopArrays(variables, refused)
+            self.start = Structure.of(self.arrays.variables, "while_loop")
+            self.free = _free_axes(self.start, invariants, many) if free is None else free
+            free = None
+            try:
+                self.condition, self.body = traced_with_writes(
+                    make, lambda bodies: self._trace(bodies, condition, body)
+                )
+            except TooNarrow as error:
+                if error.structure is not self.start:
+                    raise
+                variables = fitted(variables, error.layouts)
+                continue
+            except NotStacked as error:
+                if error.growth not in self.arrays.growths:
+                    raise
+                refused[error.growth.place] = error
+                continue
             # What may change and does not keeps the size that it has.
             changing = [
                 (number, axis)
@@ -315,7 +347,7 @@ class _Loop:
             ]
             if changing == self.free:
                 break
-            self.free = changing
+            free = changing
 
     def _trace(self, bodies: Sequence[Body], condition, body) -> None:
         own_condition, own_body = bodies
@@ -340,6 +372,7 @@ class _Loop:
             )
         with own_body.open():
             self.next = self._next(body)
+        self.arrays.require_counters(self._begin_of)
 
     def _next(self, function: Callable) -> list[Tensor]:
         """What the body returns: the next values of the variables, of their types."""
@@ -349,6 +382,7 @@ class _Loop:
             returned = list(returned)
         else:
             returned = [returned]
+        returned = self.arrays.taken(returned)
         nodes = [leaf for leaf in nest.flatten(returned) if isinstance(leaf, Node)]
         if nodes:
             reject("while_loop", f"body returned the operation {nodes[0].name}", TypeError)
@@ -367,30 +401,38 @@ class _Loop:
         return after.tensors
 
     def finals(self) -> list[Tensor]:
-        """The loop as operations, and its variables after it."""
+        """The loop as operations, and its variables after it, then the rows that it stacks."""
         if self.limit is not None:
             self._count_iterations()
         counted = self._counted()
+        length = None if counted is None else counted[2]
+        rows = self.arrays.rows(self.body, length, set(symbols_of(tuple(self.varying))))
         controls = [*self.condition.controls, *self.body.controls]
         if counted is not None:
             number, first, length = counted
-            return self._as_scan(number, first, length, controls)
+            return self._as_scan(number, first, length, rows, controls)
         operands = _operands([self.condition, self.body])
         regions = (
             _closed(self.condition, self.own[0], operands, [self.test]),
-            _closed(self.body, self.own[1], operands, self.next),
+            _closed(self.body, self.own[1], operands, [*self.next, *rows]),
         )
+        trips = symbol("trips") if rows else None
         made = self.graph.create(
             while_op,
             (*self.variables, *operands),
-            Attrs({"variables": len(self.next), "trips": None, "varying": tuple(self.varying)}),
+            Attrs({"variables": len(self.next), "trips": trips, "varying": tuple(self.varying)}),
             regions,
             "while",
             controls,
         )
-        for size in symbols_of(tuple(self.varying)):
+        for size in symbols_of((trips, *self.varying) if rows else tuple(self.varying)):
             self.graph.size_owners[size] = made
-        return list(made.outputs[: self.start.count])
+        return [*made.outputs[: self.start.count], *made.outputs[len(self.next) :]]
+
+    def result(self, finals: Sequence[Tensor]) -> Any:
+        """The structure of the variables after the loop."""
+        self.arrays.finish(finals[self.start.count :])
+        return self.start.rebuilt(finals)
 
     def _count_iterations(self) -> None:
         """Adds a variable that counts, and ends the loop when it is at the limit."""
@@ -421,12 +463,7 @@ class _Loop:
         if counter not in self.own[0]:
             return None
         number = self.own[0].index(counter)
-        step = self.next[number].node
-        if step.op.name != "add" or self.own[1][number] not in step.inputs:
-            return None
-        others = [t for t in step.inputs if t is not self.own[1][number]]
-        by = constant_value(others[0]) if len(others) == 1 else None
-        if by is None or int(by) != 1:
+        if not self._grows_by_one(number):
             return None
         outside = {p: t for t, p in self.condition.captured.items()}
         first = self.variables[number]
@@ -439,7 +476,25 @@ class _Loop:
             return number, first, max(length, 0)
         return number, first, length if is_nonnegative(length) else maximum(length, 0)
 
-    def _as_scan(self, number: int, first: Tensor, length: Dim, controls) -> list[Tensor]:
+    def _grows_by_one(self, number: int) -> bool:
+        step = self.next[number].node
+        if step.op.name != "add" or self.own[1][number] not in step.inputs:
+            return False
+        others = [t for t in step.inputs if t is not self.own[1][number]]
+        by = constant_value(others[0]) if len(others) == 1 else None
+        return by is not None and int(by) == 1
+
+    def _begin_of(self, counter: Tensor) -> Any:
+        """The number at which a variable that counts the iterations begins, None for others."""
+        if counter not in self.own[1] or not counter.dtype.is_integer:
+            return None
+        number = self.own[1].index(counter)
+        begin = symbolic_value(self.variables[number])
+        return begin.item() if begin is not None and self._grows_by_one(number) else None
+
+    def _as_scan(
+        self, number: int, first: Tensor, length: Dim, rows: Sequence[Tensor], controls
+    ) -> list[Tensor]:
         def others(values: Sequence) -> list:
             return [value for k, value in enumerate(values) if k != number]
 
@@ -449,7 +504,7 @@ class _Loop:
             counts = find("reshape")(counts, shape=(length,))
         operands = _operands([self.body])
         own = [*others(self.own[1]), self.own[1][number]]
-        region = _closed(self.body, own, operands, others(self.next))
+        region = _closed(self.body, own, operands, [*others(self.next), *rows])
         attrs = {
             "carries": len(self.next) - 1,
             "sequences": 1,
@@ -459,10 +514,11 @@ class _Loop:
         }
         inputs = (*others(self.variables), counts, *operands)
         made = self.graph.create(scan_op, inputs, Attrs(attrs), (region,), "while", controls)
-        finals = list(made.outputs)
+        carried = len(self.next) - 1
+        finals, stacks = list(made.outputs[:carried]), made.outputs[carried:]
         if any(map(has_effect, self.body.nodes)):
             # Who asks for the count asks for what the loop does, too.
             with self.graph.control_dependencies([made]):
                 end = find("identity")(end)
         finals.insert(number, end)
-        return finals[: self.start.count]
+        return [*finals[: self.start.count], *stacks]

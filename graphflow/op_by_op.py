@@ -25,7 +25,7 @@ from .config import KernelTime, RunMetadata
 from .errors import GraphError, ResourceExhaustedError
 from .interpreted import Array, InterpretedSession, Request
 from .ir.body import has_effect
-from .ir.evaluate import effects_in_order, last_uses, run_node
+from .ir.evaluate import effects_in_order, last_uses, located, run_node
 from .ir.node import Node, Tensor
 from .ir.op import EFFECT, LEAF, VIEW, find
 from .ir.program import Interner, Origin, Program
@@ -174,8 +174,14 @@ class _Recipe:
     def _call_of(self, node: Node, origins, kernels: _Kernels) -> Callable[..., Sequence[Array]]:
         if _has_late_sizes(node):
             # Kernels are compiled for sizes that are known: these run in NumPy.
-            return lambda *arrays: run_node(node, arrays, self._late.sizes)
+            return lambda *arrays: self._in_numpy(node, origins, arrays)
         return _view_of(node) if node.op.kind == VIEW else kernels.call(node, origins)
+
+    def _in_numpy(self, node: Node, origins, arrays: Sequence[Any]) -> Sequence[Array]:
+        try:
+            return run_node(node, arrays, self._late.sizes)
+        except GraphError as error:
+            raise located(error, origins) from error
 
     def _run_timed(self, values: list[Any], metadata: RunMetadata) -> None:
         metadata.kernels = []

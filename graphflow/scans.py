@@ -13,7 +13,7 @@ from .ir.types import TensorType
 from .ops.control_flow import scan_op
 from .ops.convert import reject
 from .sizes import Dim
-from .structures import Structure, keeps_type
+from .structures import Structure, TooNarrow, fitted, keeps_type
 
 
 def scan_over(
@@ -52,10 +52,18 @@ def scan_over(
                 Structure.of(made, what).adopted(body),
             ]
 
+    def make(written: set) -> list[Body]:
+        return [Body(graph, f"the body of {what}", repeats=True, written=written)]
+
     found: list[Any] = []
-    (body,) = traced_with_writes(
-        lambda written: [Body(graph, f"the body of {what}", repeats=True, written=written)], trace
-    )
+    while True:
+        try:
+            (body,) = traced_with_writes(make, trace)
+            break
+        except TooNarrow as error:
+            if error.structure is not carried:
+                raise
+            carried = Structure.of(fitted(start, error.layouts), what)
     own, handed_on, outputs = found
     for path, before, then in zip(carried.paths, carried.tensors, handed_on.tensors, strict=True):
         if not keeps_type(before, then):

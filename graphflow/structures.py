@@ -2,7 +2,9 @@
 
 A leaf is a tensor or what can be converted to one, None or an operation (no tensor at all), or an
 object that consists of tensors: it has `_components()`, a list of them, and
-`_with_components(tensors)`, the object of the same kind that others make.
+`_with_components(tensors)`, the object of the same kind that others make. How many there are may
+depend on what it holds: then it has `_layout()`, what decides that; `_joined(other)`, the layout
+that can hold both; and `_fitted(layout)`, the same object in a layout that can hold it.
 """
 
 from __future__ import annotations
@@ -20,13 +22,17 @@ class Structure:
     """A structure and its tensors, flat.
 
     paths: of each tensor, its name or position in the structure
+    counts: of each leaf, how many tensors it consists of
     """
 
-    def __init__(self, shape: Any, leaves: list, tensors: list[Tensor], paths: list[str]):
+    def __init__(
+        self, shape: Any, leaves: list, tensors: list[Tensor], paths: list[str], counts: list[int]
+    ):
         self.shape = shape
         self.leaves = leaves
         self.tensors = tensors
         self.paths = paths
+        self.counts = counts
 
     @classmethod
     def of(cls, value: Any, what: str, like: Structure | None = None) -> Structure:
@@ -35,6 +41,7 @@ class Structure:
         leaves = [leaf for _, leaf in rows]
         tensors: list[Tensor] = []
         paths: list[str] = []
+        counts: list[int] = []
         for path, leaf in rows:
             found: Sequence[Tensor]
             if _is_nothing(leaf):
@@ -48,21 +55,34 @@ class Structure:
                 found = [convert(leaf, dtype, what=what)]
             tensors += found
             paths += [path or "0"] * len(found)
-        return cls(value, leaves, tensors, paths)
+            counts.append(len(found))
+        return cls(value, leaves, tensors, paths, counts)
 
     @property
     def count(self) -> int:
         return len(self.tensors)
 
     def like(self, value: Any, what: str, who: str) -> Structure:
-        """The structure of a value that must be as this one. ValueError where it is not."""
+        """The structure of a value that must be as this one. ValueError where it is not; raises
+        TooNarrow where a leaf's layout cannot hold it."""
         problem = nest.difference(self.shape, value)
         if problem is not None:
             reject(what, f"{who} must return the structure it is given: {problem}", ValueError)
-        for path, a, b in zip(self.paths, self.leaves, nest.flatten(value), strict=False):
+        paths = [path or "0" for path, _ in nest.flatten_with_joined_string_paths(self.shape)]
+        for path, a, b in zip(paths, self.leaves, nest.flatten(value), strict=True):
             if _kind(a) != _kind(b):
                 reject(what, f"{who}: {path} is {_kind(a)}, but {_kind(b)} comes back", ValueError)
-        return Structure.of(value, what, self)
+        layouts = self.joined(nest.flatten(value))
+        if layouts != list(map(_layout, self.leaves)):
+            raise TooNarrow(self, layouts)
+        return Structure.of(fitted(value, layouts), what, self)
+
+    def joined(self, leaves: Sequence) -> list:
+        """The layouts that can hold the leaves of this structure and others; None for tensors."""
+        return [
+            a._joined(b) if hasattr(a, "_joined") else None
+            for a, b in zip(self.leaves, leaves, strict=True)
+        ]
 
     def require_same(self, other: Structure, what: str, who: str) -> None:
         """Raises ValueError where two structures differ."""
@@ -75,21 +95,45 @@ class Structure:
     def adopted(self, body: Body) -> Structure:
         """The same, of tensors that belong to an open body."""
         tensors = [body.adopt(tensor) for tensor in self.tensors]
-        return Structure(self.shape, self.leaves, tensors, self.paths)
+        return Structure(self.shape, self.leaves, tensors, self.paths, self.counts)
 
     def rebuilt(self, tensors: Iterable[Tensor]) -> Any:
         """The same structure of other tensors; more of them than it has are left over."""
         rest = iter(tensors)
         leaves: list[Any] = []
-        for leaf in self.leaves:
+        for leaf, count in zip(self.leaves, self.counts, strict=True):
             if _is_nothing(leaf):
                 leaves.append(None)
             elif hasattr(leaf, "_components"):
-                parts = [next(rest) for _ in leaf._components()]
+                parts = [next(rest) for _ in range(count)]
                 leaves.append(leaf._with_components(parts))
             else:
                 leaves.append(next(rest))
         return nest.pack_sequence_as(self.shape, leaves)
+
+
+class TooNarrow(Exception):
+    """Raised while a body is defined: leaves of `structure` need these layouts to begin with."""
+
+    def __init__(self, structure: Structure, layouts: list):
+        super().__init__("the layouts of a structure change")
+        self.structure = structure
+        self.layouts = layouts
+
+
+def fitted(value: Any, layouts: Sequence) -> Any:
+    """A structure with its leaves in other layouts; None: as they are."""
+    if not any(layout is not None for layout in layouts):
+        return value
+    leaves = [
+        leaf if layout is None else leaf._fitted(layout)
+        for leaf, layout in zip(nest.flatten(value), layouts, strict=True)
+    ]
+    return nest.pack_sequence_as(value, leaves)
+
+
+def _layout(leaf: Any) -> Any:
+    return leaf._layout() if hasattr(leaf, "_layout") else None
 
 
 def keeps_type(before: Tensor, after: Tensor, free: Sequence[int] = ()) -> bool:
@@ -113,4 +157,5 @@ def _is_nothing(leaf: Any) -> bool:
 def _kind(leaf: Any) -> str:
     if _is_nothing(leaf):
         return "no tensor"
-    return f"a {type(leaf).__name__}" if hasattr(leaf, "_components") else "a tensor"
+    name = getattr(leaf, "_stands_for", type(leaf)).__name__
+    return f"a {name}" if hasattr(leaf, "_components") else "a tensor"

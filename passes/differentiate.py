@@ -254,7 +254,7 @@ class _Sweep:
 
 
 def _sum(parts: Sequence[Gradient]) -> Gradient:
-    """The sum, in order; rows of all where all are rows."""
+    """The sum, rows after whole tensors; rows of all where all are rows."""
     if len(parts) == 1:
         return parts[0]
     if all(isinstance(part, IndexedSlices) for part in parts):
@@ -262,9 +262,14 @@ def _sum(parts: Sequence[Gradient]) -> Gradient:
     joined = _side_by_side([part for part in parts if isinstance(part, Tensor)], len(parts))
     if joined is not None:
         return joined
+    parts = sorted(parts, key=lambda part: isinstance(part, IndexedSlices))
     total = convert(parts[0])
     for part in parts[1:]:
-        total = find("add")(total, convert(part))
+        if isinstance(part, IndexedSlices):
+            # Into the sum itself: in a loop, the rows of an iteration cost what they are.
+            total = find("scatter")(total, part.indices, part.values, mode="add")
+        else:
+            total = find("add")(total, part)
     return total
 
 

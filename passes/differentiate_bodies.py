@@ -55,7 +55,8 @@ def gradient_of_bodies(
 
 
 def zeros(dtype: DType, dims: Sequence[Dim]) -> Tensor:
-    return find("broadcast_to")(convert(0, dtype), shape=tuple(dims))
+    zero = convert(False) if dtype.is_bool else convert(0, dtype)
+    return find("broadcast_to")(zero, shape=tuple(dims))
 
 
 class _Residuals:

@@ -125,15 +125,20 @@ class Outline(Places):
             for key in keys:
                 first.setdefault(key, number)
                 last[key] = number
+
+        def twins_last() -> None:
+            for a, b in self.twins:
+                first[a] = first[b] = min(first[a], first[b])
+                last[a] = last[b] = max(last[a], last[b])
+
+        twins_last()
         stored = {key: self.stored(key) for key in dict.fromkeys((*self.places, *first))}
         over = {}
         if "memory.in_place" not in self.disable:
             over = reuse([cluster for cluster, _ in moments], self.places, first, last)
         for key, source in over.items():
             last[source] = max(last[source], last[key])
-        for a, b in self.twins:
-            first[a] = first[b] = min(first[a], first[b])
-            last[a] = last[b] = max(last[a], last[b])
+        twins_last()  # what is written over one of them may be in the memory of the other
         # Stable: arena buffers stay in order of first use.
         rows = sorted(
             (row for row in stored.items() if row[0] not in over),

@@ -2,9 +2,9 @@
 
     add(x, 0)  -->  x          transpose(transpose(x))  -->  x
 
-The rules are in rules_arithmetic.py, rules_movement.py, rules_channels.py and rules_pooling.py,
-each under its name with the algebra beside it. Every rule makes a program smaller, cheaper or more
-stable, or moves a transpose towards the results, so they come to an end.
+The rules are in rules_arithmetic.py, rules_movement.py, rules_channels.py, rules_pooling.py and
+rules_writes.py, each under its name with the algebra beside it. Every rule makes a program smaller,
+cheaper or more stable, or moves a transpose towards the results, so they come to an end.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from ..errors import GraphError
 from ..ir.node import Node, Tensor
 from ..ir.program import Program
-from . import rules_arithmetic, rules_channels, rules_movement, rules_pooling
+from . import rules_arithmetic, rules_channels, rules_movement, rules_pooling, rules_writes
 from .rules import Rule, RuleTable
 
 _ROUNDS = 8  # a rule may make several nodes, whose turn comes in the next round
@@ -25,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     *rules_movement.rule.rules,
     *rules_channels.rule.rules,
     *rules_pooling.rule.rules,
+    *rules_writes.rule.rules,
 )
 
 

@@ -77,3 +77,25 @@ def test_sentence_pairs_from_files(capsys, tmp_path):
     snli.write(files[1], pairs[200:])
     assert 0 <= lesson("05_sentence_pairs").main("gru", epochs=1, files=files) <= 1
     assert "200 pairs to learn from, 40 for the test" in capsys.readouterr().out
+
+
+def test_spinn(capsys):
+    answered, parsed = lesson("06_spinn").main(size=1500, epochs=5)
+    assert answered >= 0.5
+    assert parsed >= 0.9
+    printed = capsys.readouterr().out
+    assert "different trees, 1 compilation\n" in printed
+    assert "parsed by the tracker:\n    (" in printed
+
+
+def test_spinn_from_files(capsys, tmp_path):
+    import entailment
+    import snli
+
+    pairs = entailment.corpus(240)
+    files = str(tmp_path / "train.jsonl"), str(tmp_path / "test.txt")
+    snli.write(files[0], pairs[:200])
+    snli.write(files[1], pairs[200:])
+    answered, parsed = lesson("06_spinn").main(epochs=1, files=files)
+    assert 0 <= answered <= 1 and 0 <= parsed <= 1
+    assert "200 pairs to learn from, 40 for the test" in capsys.readouterr().out

@@ -16,6 +16,7 @@ from ..workloads import (
     RECURRENT_INFER,
     RECURRENT_TRAIN,
     SEQUENCES,
+    SPINN,
     TRAIN,
     TREES,
     Workload,
@@ -61,7 +62,12 @@ _RECURRENT = (RECURRENT_TRAIN, RECURRENT_INFER, LENGTHS)
 
 SYSTEMS = (
     SystemInfo(
-        "graphflow", "on_graphflow", ("graphflow",), (*_ALL, *_RECURRENT), "compiled", peer=False
+        "graphflow",
+        "on_graphflow",
+        ("graphflow",),
+        (*_ALL, *SEQUENCES),
+        "compiled",
+        peer=False,
     ),
     SystemInfo(
         "graphflow-op-by-op", "on_graphflow", ("graphflow",), _NO_GEMM, "op-by-op", peer=False
@@ -111,8 +117,11 @@ class Request:
 
 
 def load(request: Request) -> Any:
-    """The system of a request, its library imported; sequences have modules of their own."""
-    info = by_name(request.system)
-    prefix = "sequences_" if workload_named(request.workload).kind in SEQUENCES else ""
+    """The system of a request, its library imported; sequences have modules of their own, and so
+    have graphflow's trees."""
+    info, kind = by_name(request.system), workload_named(request.workload).kind
+    prefix = "sequences_" if kind in SEQUENCES else ""
+    if kind in (SPINN, TREES) and info.name == "graphflow":
+        prefix = "trees_"
     module = importlib.import_module(f"{__name__}.{prefix}{info.module}")
     return module.System(request, info.mode)

@@ -65,7 +65,7 @@ def run_program(
             try:
                 outputs = run_node(node, arrays, sizes)
             except (GraphError, IndexError, ZeroDivisionError) as error:
-                raise _located(error, program.origin(node)) from error
+                raise located(error, program.origin(node)) from error
         values.update(zip(node.outputs, outputs, strict=True))
         for tensor in last.get(position, ()):
             values.pop(tensor, None)
@@ -75,7 +75,8 @@ def run_program(
     return Result(fetched, {v: values[t] for v, t in program.updates.items()})
 
 
-def _located(error: Exception, origins: Sequence[Origin]) -> Exception:
+def located(error: Exception, origins: Sequence[Origin]) -> Exception:
+    """The same error with the names and lines of what it comes from."""
     kind = type(error) if isinstance(error, GraphError) else InvalidArgumentError
     lines = "".join(f"\n  {origin}" for origin in origins[:3])
     return kind(f"{error}{lines}")
@@ -136,7 +137,7 @@ def bind_sizes(program: Program, feeds: Sequence[Any]) -> dict[Symbol, int]:
         a, b = evaluate(constraint.a, sizes), evaluate(constraint.b, sizes)
         if a != b:
             text = f"the sizes {constraint.a} and {constraint.b} must be equal but are {a} and {b}"
-            raise _located(InvalidArgumentError(text), origins)
+            raise located(InvalidArgumentError(text), origins)
     return sizes
 
 

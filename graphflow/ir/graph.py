@@ -151,6 +151,8 @@ class Graph:
             needed = tuple(dict.fromkeys((*self._controls, *controls)))
             if body is not None and needed:
                 needed = body.own_controls(needed)
+                if op.name == "constant":  # bodies share constants, so they belong to none
+                    needed = ()
             node = Node(op, inputs, attrs, types, regions, needed, next_serial(), self)
             reused = name is not None and name.endswith("/")  # a scope's own name
             full = name[:-1] if name and reused else self.unique_name(name or op.name)

@@ -90,8 +90,8 @@ class Interner:
     ) -> Node:
         """The node for these, made on first use. `types` skips the type rule (rebuilding).
 
-        What is made with a size that a loop finds out, and does not read anything of that size,
-        runs after the loop.
+        What is made with a size that a loop finds out, and reads no elements of anything of that
+        size, runs after the loop.
         """
         if self.loops and op.name != "parameter":
             controls = self._after_loops(op, inputs, attrs, controls)
@@ -113,13 +113,14 @@ class Interner:
 
     def _after_loops(self, op: Op, inputs, attrs: Attrs, controls) -> tuple[Node, ...]:
         found = dict.fromkeys(controls)
-        for key, value in attrs.items():
-            if key in ("trips", "varying") or not isinstance(value, (tuple, Size)):
-                continue
-            for symbol in symbols_of(value):
-                loop = self.loops.get(symbol)
-                if loop is not None and not any(symbol in symbols_of(t.dims or ()) for t in inputs):
-                    found[loop] = None
+        sizes = [v for k, v in attrs.items() if k not in ("trips", "varying")]
+        sizes = [value for value in sizes if isinstance(value, (tuple, Size))]
+        sizes += [inputs[k].dims or () for k in op.shape_only if k < len(inputs)]
+        read = [t for k, t in enumerate(inputs) if k not in op.shape_only]
+        for symbol in symbols_of(tuple(sizes)):
+            loop = self.loops.get(symbol)
+            if loop is not None and not any(symbol in symbols_of(t.dims or ()) for t in read):
+                found[loop] = None
         return tuple(found)
 
 

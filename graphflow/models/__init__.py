@@ -13,9 +13,11 @@ from .linknet import linknet
 from .perceptron import mlp
 from .resnet import resnet18, resnet34, resnet50
 from .simplecnn import lenet, simplecnn
+from .spinn import Spinn, spinn, transition_loss
 from .transformer import positional_encoding, transformer_encoder
 
 __all__ = [
+    "Spinn",
     "lenet",
     "linknet",
     "mlp",
@@ -24,5 +26,7 @@ __all__ = [
     "resnet34",
     "resnet50",
     "simplecnn",
+    "spinn",
     "transformer_encoder",
+    "transition_loss",
 ]

@@ -79,8 +79,11 @@ from .transposed_convolution import (
     depthwise_conv2d_native_backprop_filter,
     depthwise_conv2d_native_backprop_input,
 )
+from .trees import ThinStack, TreeLSTM
 
 __all__ = [
+    "ThinStack",
+    "TreeLSTM",
     "atrous_conv2d",
     "atrous_conv2d_transpose",
     "avg_pool",

@@ -39,6 +39,7 @@ from ..ops.reduction import reduce_max, reduce_sum
 from ..ops.scatter import scatter_nd
 from ..ops.sequences import checked_lengths
 from ..ops.shapes import size_as_tensor
+from ..ragged import RaggedTensor
 from ..scans import scan_over
 from ..sizes import Dim
 from .losses import log_softmax
@@ -100,9 +101,9 @@ def ctc_loss(
 ) -> Tensor:
     """The CTC loss [batch] with TensorFlow 1's options; the blank is the last class.
 
-    labels: a pair (labels [batch, max_label_length], label_length [batch]), such as the decoders
-        give. TensorFlow takes a SparseTensor, and there are none here: the size of one depends
-        on data.
+    labels: a RaggedTensor, or a pair (labels [batch, max_label_length], label_length [batch]),
+        such as the decoders give. TensorFlow takes a SparseTensor, and there are none here: the
+        size of one depends on data.
     inputs (or logits): [time, batch, classes], or [batch, time, classes] if not `time_major`
     sequence_length: int32 or int64 [batch], the lengths of the inputs
     preprocess_collapse_repeated: equal labels next to each other count as one
@@ -110,15 +111,17 @@ def ctc_loss(
     ignore_longer_outputs_than_inputs: sequences too short for their labels have the loss zero;
         otherwise they fail the run, with InvalidArgumentError
 
-    Raises as `ctc_loss_v2`, and TypeRuleError where `labels` is no pair.
+    Raises as `ctc_loss_v2`, and TypeRuleError where `labels` is neither.
     """
     what = "ctc_loss"
+    if isinstance(labels, RaggedTensor):
+        labels = labels.to_tensor(), labels.row_lengths()
     if not isinstance(labels, (tuple, list)) or len(labels) != 2:
         reject(
             what,
-            f"labels must be a pair (labels [batch, max_label_length], label_length [batch]), not "
-            f"{labels!r}; nn.ctc_loss_v2 takes the two as arguments of their own (its blank is "
-            "class 0 unless blank_index=-1)",
+            "labels must be a RaggedTensor or a pair (labels [batch, max_label_length], "
+            f"label_length [batch]), not {labels!r}; nn.ctc_loss_v2 takes the two as arguments of "
+            "their own (its blank is class 0 unless blank_index=-1)",
         )
     inputs = logits if inputs is None else inputs
     if inputs is None or sequence_length is None:

@@ -200,6 +200,8 @@ def _vjp_set(node: Node, g: Tensor):
     depth, nd = _depth(node), node.attrs.get("nd", False)
     outer = indices.dims[:-1] if nd else indices.dims
     cleared = _scatter_like(node, g, zeros(updates.dtype, updates.dims), "set")
+    if product(outer) == 1:  # the only one
+        return cleared, None, _rows_of(g, node)
     number = find("iota")(dtype=int64, size=product(outer))
     number = reshaped(number, outer)
     attrs: dict = {"nd": True} if nd else {}

@@ -138,6 +138,66 @@ def test_graphflow_runs_the_recurrences_of_the_formulas(tmp_path, name):
     assert facts["launches"] > 0 and facts["peak_bytes"] > 0
 
 
+def _phrase(model, weights, tree):
+    """(h, c) of a tree by the formulas at the head of benchmarks/sequences.py."""
+    hidden, tracker = model.hidden, model.tracker
+
+    def dense(name, x):
+        return x @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
+
+    if tracker:
+        words = list(np.split(dense("words", tree.words), 2, 1))
+    else:
+        i, o, u = np.split(dense("leaf", tree.words), 3, 1)
+        c = _sigmoid(i) * np.tanh(u)
+        words = [_sigmoid(o) * np.tanh(c), c]
+    waiting = list(zip(*words, strict=True))
+    nothing = (np.zeros(hidden, np.float32), np.zeros(hidden, np.float32))
+    stack = [nothing, nothing]
+    h, c = np.zeros((2, tracker), np.float32)
+    for transition in tree.transitions:
+        (left, left_c), (right, right_c) = stack[-2:]
+        if tracker:
+            word = waiting[0] if waiting else nothing
+            i, j, f, o = np.split(dense("tracker", np.concatenate([word[0], right, left, h])), 4)
+            c = _sigmoid(f + 1) * c + _sigmoid(i) * np.tanh(j)
+            h = _sigmoid(o) * np.tanh(c)
+        if transition == SHIFT:
+            stack.append(waiting.pop(0))
+            continue
+        i, f_left, f_right, o, u = np.split(dense("reduce", np.concatenate([left, right, h])), 5)
+        made = _sigmoid(i) * np.tanh(u) + _sigmoid(f_left) * left_c + _sigmoid(f_right) * right_c
+        stack[-2:] = [(_sigmoid(o) * np.tanh(made), made)]
+    return stack[-1]
+
+
+@pytest.mark.parametrize("name", ["spinn-train", "treelstm-train"])
+def test_graphflow_runs_the_trees_of_the_formulas(tmp_path, name):
+    import graphflow as tf
+
+    workload = workloads.by_name(name)
+    model = SEQUENCE_MODELS[workload.model]
+    rng = np.random.default_rng(3)
+    weights = {
+        key: value if value.any() else rng.standard_normal(value.shape, dtype=np.float32)
+        for key, value in sequences.initial(workload.model)
+    }
+    np.savez(tmp_path / "weights.npz", **weights)
+    trees = sequences.random_trees(model, 8, rng)
+    y = rng.integers(0, model.classes, 8, dtype=np.int32)
+    heads = np.stack([_phrase(model, weights, tree)[0] for tree in trees])
+    wanted = heads @ weights["classes/kernel"] + weights["classes/bias"]
+    loss = np.log(np.exp(wanted).sum(1)) - wanted[np.arange(8), y]
+    with tf.Graph().as_default():
+        system = load(Request(name, "graphflow", weights=str(tmp_path / "weights.npz")))
+        step = system.train()
+        x = sequences.stacked(trees, model.words) if model.tracker else trees
+        np.testing.assert_allclose(step(x, y), loss.mean(), rtol=1e-5)
+        assert step(x, y) < loss.mean()
+        facts = system.facts()
+    assert facts["launches"] > 0 and facts["peak_bytes"] > 0
+
+
 def test_many_lengths():
     made = list(sequences.batches(workloads.by_name("lstm-lengths"), 4))
     steps = [x.shape[1] for x, _ in made]

@@ -136,6 +136,30 @@ def test_a_variable_read_before_its_write_sees_the_last_iteration(backend):
         assert session.run(w) == 16.0
 
 
+@pytest.mark.parametrize("times", [2, 3])
+def test_what_is_written_over_a_result_of_a_loop_lasts(backend, times):
+    """A loop whose variable needs two memories may end in either of them."""
+    x = tf.placeholder(tf.float32, [32, 32])
+    w = tf.placeholder(tf.float32, [32, 32])
+
+    def powers(start):
+        return tf.while_loop(lambda i, _: i < times, lambda i, y: (i + 1, y @ w), [0, start])[1]
+
+    first = tf.sin(powers(x))
+    second = tf.cos(powers(first))
+    third = powers(second)
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 32, 32)) * 0.2
+
+    def numpy_powers(y):
+        return y @ np.linalg.matrix_power(b, times)
+
+    one = np.sin(numpy_powers(a))
+    two = np.cos(numpy_powers(one))
+    found = run(backend, first * second + third * first, {x: a, w: b})
+    np.testing.assert_allclose(found, one * two + numpy_powers(two) * one, rtol=1e-4, atol=1e-5)
+
+
 def test_random_numbers_differ_from_iteration_to_iteration(backend):
     def body(i, low, high):
         x = tf.random_uniform([], seed=3)

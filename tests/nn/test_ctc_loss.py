@@ -187,11 +187,22 @@ def test_sequences_too_short_for_their_labels(backend):
     assert not gradient[:, 0].any() and gradient[:, 1].any()
 
 
+def test_ragged_labels(backend):
+    """One graph for any labels."""
+    labels = tf.ragged.placeholder(tf.int32)
+    logits = np.random.default_rng(5).normal(size=(4, 2, 3))
+    loss = tf.nn.ctc_loss(labels, logits, [4, 3])
+    with tf.Session(backend=backend) as session:
+        for rows in ([[0, 0], [1]], [[], [0, 1, 0]]):
+            want = [over_all_paths(row, logits[: 4 - k, k], 2) for k, row in enumerate(rows)]
+            np.testing.assert_allclose(session.run(loss, labels.feed(rows)), want, rtol=1e-12)
+
+
 def test_wrong_arguments(backend):
     x = tf.placeholder(tf.float32, [4, 2, 3])
     labels = tf.placeholder(tf.int32, [2, None])
     ctc = tf.nn.ctc_loss_v2
-    with pytest.raises(TypeRuleError, match="labels must be a pair"):
+    with pytest.raises(TypeRuleError, match="labels must be a RaggedTensor or a pair"):
         tf.nn.ctc_loss(labels, x, [4, 4])
     with pytest.raises(TypeRuleError, match=r"must be floats \[time, batch, classes\]"):
         ctc(labels, x[0], [1, 1], [4, 4])

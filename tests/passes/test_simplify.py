@@ -45,6 +45,25 @@ def pooled(x, padding=((0, 0),)):
     return maxima, op("window_put", maxima, where, sizes=x.dims[1:-1], **attrs)
 
 
+def rows(into, indices, updates, mode="add"):
+    """Updates [2, 3, 4] of what is [n, 3], at the first column of some indices."""
+    indices = part(indices, (0, 0), (1, 2))
+    return op("scatter", into, indices, part(updates, (0, 0, 0), (1, 2, 3)), mode=mode)
+
+
+ROWS = (
+    "slice(i, begin=[0,0], size=[1,2], strides=[1,1]), "
+    "slice(t, begin=[0,0,0], size=[1,2,3], strides=[1,1,1])"
+)
+BOX, AT = "reshape(s, shape=[1,1])", "cast(s, dtype=int32), cast(s, dtype=int32)"
+
+
+def box(into, f):
+    """One element of a matrix replaced."""
+    at = op("cast", f.s, dtype=tf.int32)
+    return op("dynamic_update_slice", into, op("reshape", f.s, shape=(1, 1)), at, at)
+
+
 def contract(a, b, *, sum_a, sum_b, batch=((), ())):
     return op("contract", a, b, batch=batch, contracting=(sum_a, sum_b))
 
@@ -537,6 +556,21 @@ CASES = {
             reduce(pooled(f.t)[1], 0, 2), reduce(pooled(f.t, ((1, 0),))[1], 0, 1),
             reduce(pooled(f.t)[1], 0, 1, kind="max"),
         ],
+    ),
+    "add_rows": (
+        lambda f: op("add", rows(fill(0.0, f.x), f.i, f.t), f.x),
+        f"add(scatter(broadcast_to(0.0, shape=[s0,3]), {ROWS}, mode=add), x)",
+        f"scatter(x, {ROWS}, mode=add)",
+        lambda f: [
+            op("add", rows(f.y, f.i, f.t), f.x), op("add", rows(fill(0.0, f.x), f.i, f.t), f.r),
+            op("add", rows(fill(0.0, f.x), f.i, f.t, mode="set"), f.x),
+        ],
+    ),
+    "add_box": (
+        lambda f: op("add", f.m, box(fill(0.0, f.m), f)),
+        f"add(m, dynamic_update_slice(broadcast_to(0.0, shape=[3,4]), {BOX}, {AT}))",
+        f"dynamic_update_slice(m, add({BOX}, dynamic_slice(m, {AT}, size=[1,1])), {AT})",
+        lambda f: [op("add", f.m, box(f.m, f)), op("add", f.s, box(fill(0.0, f.m), f))],
     ),
 }  # fmt: skip
 
