@@ -23,7 +23,7 @@ from .ir.op import find
 from .ops.control_flow import cond_op, scan_op, while_op, within
 from .ops.convert import convert, reject
 from .ops.creation import range as range_of
-from .ops.effects import Assert
+from .ops.effects import Assert, asserted
 from .ops.shapes import size_as_tensor
 from .ops.tensor_shape import TensorShape
 from .ops.values import constant_value, symbolic_value
@@ -213,6 +213,7 @@ def while_loop(
     name=None,
     maximum_iterations=None,
     return_same_structure=False,
+    must_end=False,
 ):
     """The loop variables when `cond(*loop_vars)` is false for the first time, after
     `body(*loop_vars)` has given their next values as often as it was true.
@@ -225,6 +226,8 @@ def while_loop(
     back_prop: False: no gradient flows through the loop
     maximum_iterations: an integer, or a scalar tensor: the loop ends after so many
     return_same_structure: a single loop variable comes back in a list, too
+    must_end: a run fails with InvalidArgumentError where `cond` still holds after
+        `maximum_iterations`
 
     `parallel_iterations` and `swap_memory` are accepted and change nothing: what can run together
     does, and memory is planned. Raises ValueError where `body` returns another structure, and
@@ -244,9 +247,23 @@ def while_loop(
         if not back_prop:
             finals = [find("stop_gradient")(t) if t.dtype.is_floating else t for t in finals]
         result = loop.result(finals)
+        if must_end:
+            result = _ended(result, cond, maximum_iterations)
     if many and type(loop_vars) is tuple:
         result = tuple(result)
     return result if many and (len(result) > 1 or return_same_structure) else result[0]
+
+
+def _ended(result: list, condition: Callable, limit) -> list:
+    """The loop variables, in a run in which the loop came to its end."""
+    if limit is None:
+        reject("while_loop", "must_end=True needs maximum_iterations", ValueError)
+    goes_on = convert(condition(*result), what="while_loop")
+    message = f"while_loop: its condition still holds after maximum_iterations = {limit}"
+    check = asserted(find("logical_not")(goes_on), [], message)
+    last = Structure.of(result, "while_loop")
+    with get_default_graph().control_dependencies([check]):
+        return last.rebuilt([find("identity")(tensor) for tensor in last.tensors])
 
 
 Axis = tuple[int, int]  # the number of a loop variable, and one of its dimensions

@@ -100,6 +100,18 @@ def test_maximum_iterations(backend):
     assert run(backend, [by_tensor, always], {limit: 9}) == [4, 18]
 
 
+def test_a_loop_that_must_end(backend):
+    limit = tf.placeholder(tf.int32, [])
+    x = tf.while_loop(
+        lambda x: x < limit, lambda x: x + 1, [0], maximum_iterations=5, must_end=True
+    )
+    assert run(backend, x, {limit: 5}) == 5
+    with pytest.raises(InvalidArgumentError, match="still holds after maximum_iterations = 5"):
+        run(backend, x, {limit: 6})
+    with pytest.raises(ValueError, match="needs maximum_iterations"):
+        tf.while_loop(lambda x: x < limit, lambda x: x + 1, [0], must_end=True)
+
+
 def test_a_body_reads_and_writes_variables(backend):
     w = tf.Variable(2.0)
     count = tf.Variable(0)
