@@ -26,6 +26,10 @@ def _length(elems: Structure, what: str) -> Dim:
     """The number of rows, which all tensors have."""
     if not elems.tensors:
         reject(what, "elems holds no tensor", ValueError)
+    for leaf in elems.leaves:
+        if hasattr(leaf, "_components"):  # rows of its parts are no rows of it
+            kind = type(leaf).__name__
+            reject(what, f"elems holds a {kind}; give it as a tensor (stack() or to_tensor())")
     for path, tensor in zip(elems.paths, elems.tensors, strict=True):
         if not tensor.dims:
             reject(what, f"elems {path} is {tensor.tensor_type}, it must have a first dimension")

@@ -225,3 +225,12 @@ def test_wrong_arguments():
         tf.ragged.constant([[1], [2]]).with_values([1, 2, 3])
     with pytest.raises(ValueError, match="no argument is a RaggedTensor"):
         tf.ragged.map_flat_values(tf.exp, tf.constant(1.0))
+
+
+@pytest.mark.parametrize("function", [tf.map_fn, tf.vectorized_map, tf.foldl, tf.scan])
+def test_what_is_no_tensor_has_no_rows_to_go_through(function):
+    """The values and lengths of a ragged batch are not its rows, even where there are as many."""
+    array = tf.TensorArray(tf.float32, 2).unstack([1.0, 2.0])
+    for elems in (tf.ragged.constant([[1.0], [2.0]]), array):
+        with pytest.raises(TypeRuleError, match="give it as a tensor"):
+            function(lambda *rows: rows[-1], elems)
