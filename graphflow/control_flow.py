@@ -29,6 +29,7 @@ from .ops.tensor_shape import TensorShape
 from .ops.values import constant_value, symbolic_value
 from .sizes import Dim, is_nonnegative, maximum, symbol, symbols_of
 from .structures import Structure, TooNarrow, fitted, keeps_type
+from .variable_store import Definitions
 
 __all__ = ["case", "cond", "switch_case", "while_loop"]
 
@@ -329,7 +330,10 @@ class _Loop:
         self.limit = limit
         scope = self.graph.current_scope[:-1]
 
+        definitions = Definitions()
+
         def make(written: set) -> list[Body]:
+            definitions.begin()
             return [
                 Body(self.graph, f"the {what} of {scope}", repeats=True, written=written)
                 for what in ("condition", "body")
@@ -365,6 +369,7 @@ class _Loop:
             if changing == self.free:
                 break
             free = changing
+        definitions.end()
 
     def _trace(self, bodies: Sequence[Body], condition, body) -> None:
         own_condition, own_body = bodies

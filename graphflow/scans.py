@@ -14,6 +14,7 @@ from .ops.control_flow import scan_op
 from .ops.convert import reject
 from .sizes import Dim
 from .structures import Structure, TooNarrow, fitted, keeps_type
+from .variable_store import Definitions
 
 
 def scan_over(
@@ -52,7 +53,10 @@ def scan_over(
                 Structure.of(made, what).adopted(body),
             ]
 
+    definitions = Definitions()
+
     def make(written: set) -> list[Body]:
+        definitions.begin()
         return [Body(graph, f"the body of {what}", repeats=True, written=written)]
 
     found: list[Any] = []
@@ -64,6 +68,7 @@ def scan_over(
             if error.structure is not carried:
                 raise
             carried = Structure.of(fitted(start, error.layouts), what)
+    definitions.end()
     own, handed_on, outputs = found
     for path, before, then in zip(carried.paths, carried.tensors, handed_on.tensors, strict=True):
         if not keeps_type(before, then):

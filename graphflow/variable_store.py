@@ -43,10 +43,14 @@ def no_regularizer(_) -> None:
 
 
 class VariableStore:
-    """The named variables of a graph, its current scope, and how often each scope was opened."""
+    """The named variables of a graph, its current scope, and how often each scope was opened.
+
+    again: names of variables that a definition made which is being made once more: it finds them
+    """
 
     def __init__(self) -> None:
         self.variables: dict[str, Variable] = {}
+        self.again: set[str] = set()
         self.scope = VariableScope(False)
         self.opened: dict[str, int] = {}
 
@@ -72,6 +76,29 @@ _stores: WeakKeyDictionary[Graph, VariableStore] = WeakKeyDictionary()
 
 def current_store() -> VariableStore:
     return _stores.setdefault(get_default_graph(), VariableStore())
+
+
+class Definitions:
+    """The definitions of one body, of which the last one counts: scopes have the same names in all
+    of them, and variables that `get_variable` made in an earlier one are found in a later one."""
+
+    def __init__(self) -> None:
+        self._store = current_store()
+        self._opened = dict(self._store.opened)
+        self._around = set(self._store.again)
+        self._before = self._store.variables.keys() - self._around
+        self._count = 0
+
+    def begin(self) -> None:
+        """To be called before each of them."""
+        self._count += 1
+        if self._count > 1:
+            self._store.opened = dict(self._opened)
+            self._store.again |= self._store.variables.keys() - self._before
+
+    def end(self) -> None:
+        """To be called after the last one."""
+        self._store.again &= self._around
 
 
 class VariableScope:
@@ -224,11 +251,14 @@ def _get_variable(
     **ignored,
 ) -> Variable:
     """The variable of that full name: found or made, as `reuse` says."""
-    variables = current_store().variables
+    store = current_store()
+    variables = store.variables
     dtype = as_dtype(dtype)
     found = variables.get(name)
     if found is not None:
-        if reuse is False or reuse is None:
+        if name in store.again:
+            store.again.discard(name)
+        elif reuse is False or reuse is None:
             raise ValueError(
                 f"variable {name} already exists, disallowed. Did you mean to set reuse=True or "
                 "reuse=graphflow.AUTO_REUSE in variable_scope? Originally defined at "

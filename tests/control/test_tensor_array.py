@@ -540,3 +540,27 @@ def test_the_number_of_rows_is_known_when_the_loop_has_run(backend):
                 {n: 3})  # fmt: skip
     np.testing.assert_array_equal(found[1], [3])
     assert found[2] == 6 and found[3].shape == (3,)
+
+
+def test_a_body_that_is_defined_again_has_its_variables_once():
+    """Its array is no stack, and has elements of a shape that only the body tells."""
+    x = tf.placeholder(tf.float32, [2, 4])
+    order = tf.placeholder(tf.int32, [3])
+
+    def inner(i, array):
+        rows = tf.layers.dense(x, 3)
+        with tf.variable_scope("own"):
+            scale = tf.get_variable("scale", [3])
+        return i + 1, array.write(order[i], rows * scale)
+
+    def outer(i, array):
+        array = tf.while_loop(lambda i, _: i < 3, inner, [0, array])[1]
+        return i + 1, array.write(0, tf.layers.dense(array.read(0), 3))
+
+    tf.while_loop(lambda i, _: i < 2, outer, [0, tf.TensorArray(tf.float32, 3)])
+    names = ["dense/kernel", "dense/bias", "own/scale", "dense_1/kernel", "dense_1/bias"]
+    assert [v.op.name for v in tf.global_variables()] == names
+    tf.layers.dense(x, 3)
+    assert tf.global_variables()[-1].op.name == "dense_2/bias"
+    with pytest.raises(ValueError, match="already exists"), tf.variable_scope("own"):
+        tf.get_variable("scale", [3])
