@@ -99,3 +99,22 @@ def test_spinn_from_files(capsys, tmp_path):
     answered, parsed = lesson("06_spinn").main(epochs=1, files=files)
     assert 0 <= answered <= 1 and 0 <= parsed <= 1
     assert "200 pairs to learn from, 40 for the test" in capsys.readouterr().out
+
+
+def test_characters(capsys, tmp_path):
+    pytest.importorskip("PIL")
+    picture = tmp_path / "surprises.png"
+    bits = lesson("07_characters").main(size=40_000, epochs=8, most=80, picture=str(picture))
+    assert bits < 3  # by their frequency alone, letters take more than 4
+    printed = capsys.readouterr().out
+    assert "[1.0] Once " in printed
+    assert "letters written a second" in printed
+    assert picture.stat().st_size > 5000
+
+
+def test_characters_of_a_file(capsys, tmp_path):
+    path = tmp_path / "poem.txt"
+    path.write_text("roses are red, violets are blue\n" * 600)
+    assert lesson("07_characters").main(epochs=12, most=40, file=str(path)) < 1.0
+    told = capsys.readouterr().out.partition("[0.4] ")[2].partition("\n")[0]
+    assert told == "roses are red, violets are blue"
