@@ -71,7 +71,7 @@ def test_offsets_of_the_plan_are_used():
     buffers = list(plan.buffers)
     buffers[1] = buffer(1, "arena", first=0, last=2, offset=0)
     buffers[2] = buffer(2, "arena", first=1, last=2, offset=0)
-    broken = Plan(plan.launches, tuple(buffers), plan.feeds, outputs=plan.outputs)
+    broken = Plan(plan.launches, tuple(buffers), feeds=plan.feeds, outputs=plan.outputs)
     x = np.linspace(-1, 1, 5, dtype=np.float32)
     (wrong,), _ = run_plan(broken, [x], (), {N: 5}, shared_arena=True)
     assert not np.array_equal(wrong, np.exp(-x) * -x)
@@ -79,10 +79,10 @@ def test_offsets_of_the_plan_are_used():
 
 def test_a_read_of_what_no_launch_stored_is_refused():
     plan = chain()
-    swapped = Plan(plan.launches[::-1], plan.buffers, plan.feeds, outputs=plan.outputs)
+    swapped = Plan(plan.launches[::-1], plan.buffers, feeds=plan.feeds, outputs=plan.outputs)
     with pytest.raises(AccessError, match=r"kernel multiply: reads x0\[0\]"):
         run_plan(swapped, [np.ones(2, np.float32)], (), {N: 2})
-    missing = Plan(plan.launches[:2], plan.buffers, plan.feeds, outputs=plan.outputs)
+    missing = Plan(plan.launches[:2], plan.buffers, feeds=plan.feeds, outputs=plan.outputs)
     with pytest.raises(AccessError, match="no launch stored element 0 of output3"):
         run_plan(missing, [np.ones(2, np.float32)], (), {N: 2})
 
