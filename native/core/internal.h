@@ -37,9 +37,7 @@ typedef struct gf_room {
 
 struct gf_executable {
     gf_description d;
-    gf_code *code;
-    void (*sizes)(const int64_t *symbols, int64_t *values);
-    int32_t (*step)(gf_frame *frame);
+    gf_step_code code;
     int32_t pointer_count;
     int32_t scalar_count; /* outputs of rank 0, which need no buffer */
     int32_t planned;      /* offsets were given */

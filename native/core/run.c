@@ -369,7 +369,7 @@ int32_t gf_run_step(gf_run *run, int32_t profile)
     frame->launch = -1;
     atomic_store_explicit(&run->failing, 0, memory_order_relaxed);
     uint64_t mode = gf_mode_enter();
-    int32_t status = run->executable->step(frame);
+    int32_t status = run->executable->code.step(frame);
     gf_mode_leave(mode);
     status = status != GF_OK ? status : frame->status;
     if (status == GF_OK) {

@@ -12,8 +12,9 @@
 #ifndef GRAPHFLOW_EXECUTABLE_H
 #define GRAPHFLOW_EXECUTABLE_H
 
+#include <stddef.h>
+
 #include "graphflow/frame.h"
-#include "graphflow/loader.h"
 #include "graphflow/memory.h"
 #include "graphflow/store.h"
 #include "graphflow/threads.h"
@@ -134,9 +135,18 @@ typedef struct gf_description {
 typedef struct gf_executable gf_executable;
 typedef struct gf_run gf_run;
 
+/* The functions of a step (see frame.h), linked into the program or mapped by loader.h. */
+typedef struct gf_step_code {
+    void (*sizes)(const int64_t *symbols, int64_t *values); /* NULL: no size is symbolic */
+    int32_t (*step)(gf_frame *frame);
+    int64_t bytes; /* for reports; 0: unknown */
+    void *owner;   /* given to `release` when the executable goes */
+    void (*release)(void *owner);
+} gf_step_code;
+
 /* Checks and copies the description and takes `code` over (on failure too). The data of constants
  * stays the caller's. GF_OK, GF_NO_MEMORY, GF_BAD_DESCRIPTION or GF_BAD_OBJECT, with a message. */
-int32_t gf_executable_create(const gf_description *description, gf_code *code,
+int32_t gf_executable_create(const gf_description *description, const gf_step_code *code,
                              gf_executable **executable, char *message, size_t message_bytes);
 
 /* No run may be under way. NULL is allowed. */
