@@ -68,12 +68,14 @@ struct gf_run {
     gf_use *uses;
     gf_buffer **outputs;
     int64_t **output_dims;
-    char *scalars; /* 64 bytes for each output of rank 0 */
+    char *scalars;  /* 64 bytes for each output of rank 0 */
+    gf_room *given; /* for each output, memory of the caller's */
 
     gf_binding *binding;
     uint64_t filled; /* serial of the binding that the arena pointers are for */
     char *arena;
     int64_t arena_bytes;
+    gf_room lent; /* an arena of the caller's */
 
     gf_kept *kept;
 

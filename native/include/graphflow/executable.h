@@ -205,6 +205,16 @@ typedef struct gf_output {
 gf_run *gf_run_begin(gf_executable *executable, gf_pool *pool, const gf_host *host);
 /* `dims` (as many as the feed has) and `data` must stay until gf_run_end. */
 int32_t gf_run_feed(gf_run *run, int32_t feed, const void *data, int32_t rank, const int64_t *dims);
+/* The other way to feed, for callers who know the sizes: `symbols` (as many as the description has,
+ * less the late ones) say what the dimensions of all feeds are, so that none needs any. */
+void gf_run_symbols(gf_run *run, const int64_t *symbols);
+void gf_run_feed_data(gf_run *run, int32_t feed, const void *data);
+/* Memory of the caller's for an output, of at least `bytes`, until gf_run_end. Used where the step
+ * fills memory for that output and knows its size beforehand: gf_run_output tells by its `data`. */
+void gf_run_receive(gf_run *run, int32_t output, void *data, int64_t bytes);
+/* Memory of the caller's for the arena, 64-byte aligned, until gf_run_end. gf_run_bind gives
+ * GF_ARENA_TOO_SMALL, and the problem says how much is there and needed. */
+void gf_run_lend_arena(gf_run *run, void *arena, int64_t bytes);
 /* Opens the transaction on the variables; see gf_store_begin for the statuses. */
 int32_t gf_run_pin(gf_run *run, gf_store *store, int64_t wait_us);
 /* Binds the sizes and provides arena, outputs and new versions (from `heap`). */

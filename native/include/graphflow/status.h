@@ -11,6 +11,7 @@ enum {
     GF_BAD_DESCRIPTION = 21, /* an index or a size in a description is out of range */
     GF_REENTERED = 22,       /* a host call touched a variable that its own run is writing */
     GF_BAD_SIZE = 23,        /* a size came out negative, or too large to address */
+    GF_ARENA_TOO_SMALL = 24, /* the caller's memory does not hold what the run needs */
 };
 
 #endif
