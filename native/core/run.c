@@ -153,10 +153,14 @@ int32_t gf_run_feed(gf_run *run, int32_t feed, const void *data, int32_t rank, c
 void gf_run_symbols(gf_run *run, const int64_t *symbols)
 {
     const gf_description *d = &run->executable->d;
-    size_t count = (size_t)(d->symbol_count - d->late_count);
-    if (count > 0) {
-        memcpy(run->symbols, symbols, count * sizeof *symbols);
+    for (int32_t i = 0; i < d->symbol_count; i++) {
+        run->symbols[i] = i < d->symbol_count - d->late_count ? symbols[i] : 0;
     }
+}
+
+const int64_t *gf_run_bound(const gf_run *run)
+{
+    return run->symbols;
 }
 
 void gf_run_feed_data(gf_run *run, int32_t feed, const void *data)
@@ -376,39 +380,58 @@ static int32_t provide_versions(gf_run *run, gf_heap *heap)
     return GF_OK;
 }
 
-int32_t gf_run_bind(gf_run *run, gf_heap *heap)
+/* What the run's symbols amount to, kept from the last run: most have the sizes of the one before. */
+static int32_t find_binding(gf_run *run)
 {
     gf_executable *executable = run->executable;
+    for (int32_t i = 1; i <= executable->d.late_count; i++) {
+        run->symbols[executable->d.symbol_count - i] = 0;
+    }
+    size_t bytes = (size_t)executable->d.symbol_count * sizeof *run->symbols;
+    if (run->binding != NULL &&
+        (bytes == 0 || memcmp(run->binding->symbols, run->symbols, bytes) == 0)) {
+        return GF_OK;
+    }
+    gf_binding *found;
+    int32_t status = gf_binding_find(executable, run->symbols, &found, &run->problem);
+    if (status != GF_OK) {
+        return status;
+    }
+    if (run->binding != NULL) {
+        gf_binding_drop(executable, run->binding);
+    }
+    run->binding = found;
+    return GF_OK;
+}
+
+int32_t gf_run_bind(gf_run *run, gf_heap *heap)
+{
     int32_t status = check_value_binds(run);
     if (status != GF_OK) {
         return status;
     }
-    if (executable->d.symbol_count > 0) {
+    if (run->executable->d.symbol_count > 0) {
         bind_symbols(run);
     }
-    for (int32_t i = 1; i <= executable->d.late_count; i++) {
-        run->symbols[executable->d.symbol_count - i] = 0;
-    }
     run->heap = heap;
-    size_t bytes = (size_t)executable->d.symbol_count * sizeof *run->symbols;
-    /* The binding of the last run is kept: most runs have the sizes of the one before. */
-    if (run->binding == NULL ||
-        (bytes > 0 && memcmp(run->binding->symbols, run->symbols, bytes) != 0)) {
-        gf_binding *found;
-        status = gf_binding_find(executable, run->symbols, &found, &run->problem);
-        if (status != GF_OK) {
-            return status;
-        }
-        if (run->binding != NULL) {
-            gf_binding_drop(executable, run->binding);
-        }
-        run->binding = found;
-    }
-    status = gf_late_begin(run);
+    status = find_binding(run);
+    status = status == GF_OK ? gf_late_begin(run) : status;
     status = status == GF_OK ? check_feeds(run) : status;
     status = status == GF_OK ? provide_arena(run) : status;
     status = status == GF_OK ? provide_versions(run, heap) : status;
     status = status == GF_OK ? gf_kept_provide(run, heap) : status;
+    return status == GF_OK ? provide_outputs(run, heap) : status;
+}
+
+int32_t gf_run_reserve(gf_run *run, gf_heap *heap)
+{
+    run->heap = heap;
+    int32_t status = find_binding(run);
+    if (status != GF_OK) {
+        return status;
+    }
+    status = gf_late_begin(run);
+    status = status == GF_OK ? provide_arena(run) : status;
     return status == GF_OK ? provide_outputs(run, heap) : status;
 }
 
