@@ -35,6 +35,7 @@ from .dtypes import bool_ as bool  # noqa: A004
 from .dtypes import float64 as double
 from .framework import *
 from .functional import *
+from .export import export
 from .initializers import (
     constant_initializer,
     glorot_normal_initializer,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import runtime
 from .cache import CacheStats, DiskCache, Key
@@ -47,6 +47,9 @@ from .sizes import (
 )
 from .version import __version__
 
+if TYPE_CHECKING:
+    from .codegen.target import Target
+
 _dumps = itertools.count()
 
 
@@ -69,6 +72,17 @@ class CompileOptions:
             "disable": ",".join(sorted(self.disable)),
             "memory_budget": str(self.memory_budget),
         }
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What is asked of a step that is not to run here.
+
+    names: of the two functions that its object exports (see codegen/objects.py)
+    """
+
+    target: Target
+    names: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -125,18 +139,19 @@ def compile_step(
     stats: CacheStats,
     use_disk: bool = True,
     bindings: Mapping[Symbol, Dim] | None = None,
+    ahead: Ahead | None = None,
 ) -> Step:
     """Compiles the step that computes `fetches` from `feeds`, or finds it in the disk cache.
 
     `feed_types` are the feeds' types as far as known at the call (ranks always are). `bindings`
-    fixes sizes, for a variant specialised to them.
+    fixes sizes, for a variant specialised to them. `ahead` is for steps that another process runs.
     """
     with _without_collection():
         start = time.perf_counter()
         program = cut(graph, fetches, feeds, feed_types, bindings or {})
         stages = {"cut": time.perf_counter() - start}
         sources = _symbol_sources(program, feeds)
-        step = _compile(program, sources, stages, options, knobs, stats, use_disk)
+        step = _compile(program, sources, stages, options, knobs, stats, use_disk, ahead)
         return _leanly(step, stages)
 
 
@@ -182,18 +197,22 @@ def _compile(
     knobs: Knobs,
     stats: CacheStats,
     use_disk: bool,
+    ahead: Ahead | None = None,
 ) -> Step:
     """`sources` says where the symbols of the program get their values, for the report; `stages`
     has the seconds of what was done before."""
+    from .codegen.step import NAMES
     from .codegen.target import named
     from .ir.text import print_program
 
     trace = _Trace(knobs)
-    target = named(knobs.target)
+    target = ahead.target if ahead is not None else named(knobs.target)
+    names = ahead.names if ahead is not None else NAMES
     parts = _Parts.of(program)
     settings = {
         **options.as_settings(),
         "target": target.key,
+        "names": " ".join(names),
         "graphflow": f"{__version__} {_source_digest()}",
     }
     cache = DiskCache(knobs.cache) if use_disk and knobs.cache is not None else None
@@ -253,11 +272,11 @@ def _compile(
     trace.stage("plan.gfp", plan)
     trace.kernels(plan)
     made = CodeReport(want_assembly=trace.wants_code, verify=pass_options.verify)
-    code = compile_plan(plan, parts.symbols, target, made, knobs.threads)
+    code = compile_plan(plan, parts.symbols, target, made, knobs.threads, names)
     stages.update(made.seconds)
     trace.code(made)
-    names = _node_names(optimised, plan)
-    report = describe(plan, sources, stages, target.cpu, names)
+    computed = _node_names(optimised, plan)
+    report = describe(plan, sources, stages, target.cpu, computed)
     if not parts.symbols:
         report = with_sizes(report, {})
     report.cache = f"compiled; {why}" if why else "compiled"
@@ -614,4 +633,4 @@ def internal(message: str) -> InternalError:
     )
 
 
-__all__ = ["CompileOptions", "Step", "compile_program", "compile_step", "describe_plan"]
+__all__ = ["Ahead", "CompileOptions", "Step", "compile_program", "compile_step", "describe_plan"]

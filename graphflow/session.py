@@ -141,6 +141,11 @@ class Session(BaseSession, runtime.Session):
         for slot, array in [(self.slot(h), a) for h, a in failures.fitting(values).items()]:
             self.state_set(slot, array)
 
+    @property
+    def compile_options(self) -> CompileOptions:
+        """What decides the code of its steps."""
+        return self._options
+
     # -- inspection ---------------------------------------------------------------------------
 
     def counters(self) -> dict[str, int]:

@@ -14,7 +14,8 @@ typedef struct trip {
     gf_run *run;
 } trip;
 
-static int32_t begin(gf_model *model, int32_t signature, const int64_t *sizes, trip *trip)
+static int32_t begin(gf_model *model, int32_t signature, const int64_t *sizes, int needs_sizes,
+                     trip *trip)
 {
     if (model == NULL) {
         return gf_refuse(GF_BAD_ARGUMENT, "there is no model: its pointer is NULL");
@@ -24,8 +25,12 @@ static int32_t begin(gf_model *model, int32_t signature, const int64_t *sizes, t
         return gf_refuse(GF_BAD_ARGUMENT, "%s has %d signatures, and no number %d", spec->name,
                          spec->signature_count, signature);
     }
-    trip->model = model;
     trip->signature = &spec->signatures[signature];
+    if (sizes == NULL && needs_sizes && trip->signature->size_count > 0) {
+        return gf_refuse(GF_BAD_ARGUMENT, "%s.%s: its sizes are NULL", spec->name,
+                         trip->signature->name);
+    }
+    trip->model = model;
     trip->step = &model->variant->steps[signature];
     for (int32_t i = 0; sizes != NULL && i < trip->signature->size_count; i++) {
         if (sizes[i] < 0) {
@@ -43,8 +48,9 @@ static int32_t begin(gf_model *model, int32_t signature, const int64_t *sizes, t
         pthread_mutex_lock(&model->arena_turn);
         gf_run_lend_arena(trip->run, model->arena, model->arena_bytes);
     }
-    if (sizes != NULL) {
-        gf_run_symbols(trip->run, sizes);
+    for (int32_t i = 0; sizes != NULL && i < trip->signature->symbol_count; i++) {
+        int64_t symbol = trip->signature->symbols[i];
+        gf_run_symbol(trip->run, i, symbol >= 0 ? symbol : sizes[~symbol]);
     }
     return GF_OK;
 }
@@ -228,7 +234,7 @@ int32_t gf_model_run(gf_model *model, int32_t signature, const int64_t *sizes,
                      const gf_argument *feeds, const gf_result *results)
 {
     trip trip;
-    int32_t status = begin(model, signature, sizes, &trip);
+    int32_t status = begin(model, signature, sizes, 0, &trip);
     if (status != GF_OK) {
         return status;
     }
@@ -284,7 +290,7 @@ static int32_t reserve(gf_model *model, int32_t signature, const int64_t *sizes,
                        int first)
 {
     trip trip;
-    int32_t status = begin(model, signature, sizes, &trip);
+    int32_t status = begin(model, signature, sizes, 1, &trip);
     if (status != GF_OK) {
         return status;
     }
@@ -306,13 +312,11 @@ int32_t gf_model_arena_bytes(gf_model *model, int32_t signature, const int64_t *
                              int64_t *bytes)
 {
     trip trip;
-    int64_t lower_bound;
-    int32_t status = begin(model, signature, sizes, &trip);
+    int32_t status = begin(model, signature, sizes, 1, &trip);
     if (status != GF_OK) {
         return status;
     }
-    status = gf_executable_arena(model->executables[signature], gf_run_bound(trip.run), bytes,
-                                 &lower_bound);
+    status = gf_run_measure(trip.run, bytes);
     status = status == GF_OK ? GF_OK : explain(&trip, status);
     end(&trip);
     return status;

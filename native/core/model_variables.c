@@ -186,6 +186,9 @@ static int32_t check_file(const gf_model *model, const gf_weights *file, const c
     for (int32_t i = 0; i < model->spec->variable_count; i++) {
         const gf_tensor_spec *tensor = &model->spec->variables[i].tensor;
         int32_t found = gf_weights_find(file, tensor->name);
+        if (found < 0 && model->spec->variables[i].optional) {
+            continue;
+        }
         if (found < 0) {
             return gf_refuse(GF_BAD_FILE, "%s: %s has no variable %s: is it of another model?",
                              model->spec->name, path, tensor->name);
@@ -211,16 +214,18 @@ static int32_t check_file(const gf_model *model, const gf_weights *file, const c
 
 static int32_t replace_all(gf_model *model, const gf_weights *file, gf_use *uses)
 {
-    int32_t count = model->spec->variable_count;
-    for (int32_t i = 0; i < count; i++) {
-        uses[i] = (gf_use){.slot = i, .writes = 1};
+    int32_t count = 0;
+    for (int32_t i = 0; i < model->spec->variable_count; i++) {
+        if (gf_weights_find(file, model->spec->variables[i].tensor.name) >= 0) {
+            uses[count++] = (gf_use){.slot = i, .writes = 1};
+        }
     }
     int32_t status = gf_model_begin(model, uses, count);
     if (status != GF_OK) {
         return status;
     }
     for (int32_t i = 0; i < count && status == GF_OK; i++) {
-        const char *name = model->spec->variables[i].tensor.name;
+        const char *name = model->spec->variables[uses[i].slot].tensor.name;
         gf_weight weight = gf_weights_at(file, gf_weights_find(file, name));
         status = provide(model, &uses[i], weight.data, weight.bytes, weight.rank, weight.dims);
     }

@@ -150,17 +150,9 @@ int32_t gf_run_feed(gf_run *run, int32_t feed, const void *data, int32_t rank, c
     return GF_OK;
 }
 
-void gf_run_symbols(gf_run *run, const int64_t *symbols)
+void gf_run_symbol(gf_run *run, int32_t symbol, int64_t value)
 {
-    const gf_description *d = &run->executable->d;
-    for (int32_t i = 0; i < d->symbol_count; i++) {
-        run->symbols[i] = i < d->symbol_count - d->late_count ? symbols[i] : 0;
-    }
-}
-
-const int64_t *gf_run_bound(const gf_run *run)
-{
-    return run->symbols;
+    run->symbols[symbol] = value;
 }
 
 void gf_run_feed_data(gf_run *run, int32_t feed, const void *data)
@@ -433,6 +425,15 @@ int32_t gf_run_reserve(gf_run *run, gf_heap *heap)
     status = gf_late_begin(run);
     status = status == GF_OK ? provide_arena(run) : status;
     return status == GF_OK ? provide_outputs(run, heap) : status;
+}
+
+int32_t gf_run_measure(gf_run *run, int64_t *arena_bytes)
+{
+    int32_t status = find_binding(run);
+    if (status == GF_OK) {
+        *arena_bytes = run->binding->size.bytes;
+    }
+    return status;
 }
 
 /* The step and what follows it. */

@@ -205,10 +205,9 @@ typedef struct gf_output {
 gf_run *gf_run_begin(gf_executable *executable, gf_pool *pool, const gf_host *host);
 /* `dims` (as many as the feed has) and `data` must stay until gf_run_end. */
 int32_t gf_run_feed(gf_run *run, int32_t feed, const void *data, int32_t rank, const int64_t *dims);
-/* The other way to feed, for callers who know the sizes: `symbols` (as many as the description has,
- * less the late ones) say what the dimensions of all feeds are, so that none needs any. */
-void gf_run_symbols(gf_run *run, const int64_t *symbols);
-const int64_t *gf_run_bound(const gf_run *run); /* the symbols the run has now */
+/* The other way to feed, for callers who know the sizes: once every symbol is set (those that are
+ * late do not count), no feed needs dimensions. */
+void gf_run_symbol(gf_run *run, int32_t symbol, int64_t value);
 void gf_run_feed_data(gf_run *run, int32_t feed, const void *data);
 /* Memory of the caller's for an output, of at least `bytes`, until gf_run_end. Used where the step
  * fills memory for that output and knows its size beforehand: gf_run_output tells by its `data`. */
@@ -220,9 +219,11 @@ void gf_run_lend_arena(gf_run *run, void *arena, int64_t bytes);
 int32_t gf_run_pin(gf_run *run, gf_store *store, int64_t wait_us);
 /* Binds the sizes and provides arena, outputs and new versions (from `heap`). */
 int32_t gf_run_bind(gf_run *run, gf_heap *heap);
-/* Without a step to follow: provides what a later run with the symbols of gf_run_symbols will find
- * again, variables aside. */
+/* Without a step to follow: provides what a later run with the same symbols will find again,
+ * variables aside. */
 int32_t gf_run_reserve(gf_run *run, gf_heap *heap);
+/* The bytes of the arena for the symbols that are set; nothing is provided. */
+int32_t gf_run_measure(gf_run *run, int64_t *arena_bytes);
 /* Lets the step ask whether to stop; for hosts that decide after gf_run_begin. */
 void gf_run_allow_interrupts(gf_run *run, gf_interrupted interrupted);
 /* Runs the step. `profile` nonzero: keeps a record of each launch. */

@@ -35,6 +35,8 @@ typedef struct gf_tensor_spec {
 typedef struct gf_variable_spec {
     gf_tensor_spec tensor; /* dims: GF_COMPUTED where any size will do */
     const void *value;     /* its first value; NULL: it has none, or a file has it */
+    int32_t optional;      /* a file may lack it: it had no value when the model was exported */
+    int32_t reserved;
 } gf_variable_spec;
 
 /* A step one can run: a name for some feeds and fetches. */
@@ -43,8 +45,8 @@ typedef struct gf_signature_spec {
     const char *const *sizes; /* names of the sizes that feeds have */
     const gf_tensor_spec *feeds;
     const gf_tensor_spec *outputs;
-    int32_t size_count, feed_count, output_count;
-    int32_t reserved;
+    const int64_t *symbols; /* of its descriptions: a number, or ~d for size d */
+    int32_t size_count, feed_count, output_count, symbol_count;
 } gf_signature_spec;
 
 /* A signature compiled for one instruction set. */
