@@ -245,7 +245,8 @@ int32_t gf_model_load(gf_model *model, const char *path)
     if (status != GF_OK) {
         return status;
     }
-    status = check_file(model, file, path);
+    status = gf_weights_verify(file, message, (size_t)room);
+    status = status == GF_OK ? check_file(model, file, path) : status;
     if (status == GF_OK) {
         gf_use *uses = calloc((size_t)model->spec->variable_count + 1, sizeof *uses);
         status = uses ? replace_all(model, file, uses) : GF_NO_MEMORY;
