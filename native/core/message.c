@@ -24,7 +24,7 @@ char *gf_message_room(int32_t *bytes)
     return message;
 }
 
-int32_t gf_refuse(int32_t status, const char *format, ...)
+int32_t gf_say(int32_t status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);

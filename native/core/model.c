@@ -41,12 +41,12 @@ static int32_t choose(const gf_model_spec *spec, const char *wanted, const gf_va
         return GF_OK;
     }
     if (missing == 0) {
-        return gf_refuse(GF_BAD_ARGUMENT, "%s holds no code for instruction set %s", spec->name,
+        return gf_say(GF_BAD_ARGUMENT, "%s holds no code for instruction set %s", spec->name,
                          wanted);
     }
     char names[256];
     gf_cpu_names(missing, names, sizeof names);
-    return gf_refuse(GF_UNSUPPORTED_CPU, "%s: this processor has no %s, which its code needs",
+    return gf_say(GF_UNSUPPORTED_CPU, "%s: this processor has no %s, which its code needs",
                      spec->name, names);
 }
 
@@ -144,20 +144,20 @@ int32_t gf_model_create(const gf_model_spec *spec, const gf_model_options *optio
     static const gf_model_options usual;
     const gf_variant_spec *variant;
     if (model == NULL) {
-        return gf_refuse(GF_BAD_ARGUMENT, "there is no place for the model: its pointer is NULL");
+        return gf_say(GF_BAD_ARGUMENT, "there is no place for the model: its pointer is NULL");
     }
     *model = NULL;
     if (spec == NULL) {
-        return gf_refuse(GF_BAD_ARGUMENT, "there is no model: its spec is NULL");
+        return gf_say(GF_BAD_ARGUMENT, "there is no model: its spec is NULL");
     }
     if (spec->form < OLDEST_FORM || spec->form > GF_MODEL_FORM || spec->abi > GF_ABI_VERSION) {
-        return gf_refuse(GF_BAD_DESCRIPTION,
+        return gf_say(GF_BAD_DESCRIPTION,
                          "%s was exported by graphflow %s, whose form this runtime does not know",
                          spec->name, spec->version);
     }
     options = options ? options : &usual;
     if ((uintptr_t)options->arena % GF_ARENA_ALIGNMENT != 0) {
-        return gf_refuse(GF_BAD_ARGUMENT, "%s: the arena is not aligned to %d bytes", spec->name,
+        return gf_say(GF_BAD_ARGUMENT, "%s: the arena is not aligned to %d bytes", spec->name,
                          GF_ARENA_ALIGNMENT);
     }
     int32_t status = choose(spec, options->instruction_set, &variant);
@@ -166,7 +166,7 @@ int32_t gf_model_create(const gf_model_spec *spec, const gf_model_options *optio
     }
     gf_model *new = calloc(1, sizeof *new);
     if (new == NULL) {
-        return gf_refuse(GF_NO_MEMORY, "no memory for %s", spec->name);
+        return gf_say(GF_NO_MEMORY, "no memory for %s", spec->name);
     }
     new->spec = spec;
     new->variant = variant;
@@ -176,7 +176,7 @@ int32_t gf_model_create(const gf_model_spec *spec, const gf_model_options *optio
     status = fill(new, options);
     if (status != GF_OK) {
         if (status == GF_NO_MEMORY) {
-            gf_refuse(status, "no memory for %s", spec->name);
+            gf_say(status, "no memory for %s", spec->name);
         }
         gf_model_destroy(new);
         return status;

@@ -2,6 +2,7 @@
 #ifndef GRAPHFLOW_MODEL_INTERNAL_H
 #define GRAPHFLOW_MODEL_INTERNAL_H
 
+#include "graphflow/arena.h"
 #include "graphflow/model.h"
 #include "message.h"
 #include "sync.h"

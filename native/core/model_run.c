@@ -7,41 +7,41 @@
 enum { WAIT_US = 1000000 };
 
 /* One run under way. */
-typedef struct trip {
+typedef struct gf_trip {
     gf_model *model;
     const gf_signature_spec *signature;
     const gf_step_spec *step;
     gf_run *run;
-} trip;
+} gf_trip;
 
 static int32_t begin(gf_model *model, int32_t signature, const int64_t *sizes, int needs_sizes,
-                     trip *trip)
+                     gf_trip *trip)
 {
     if (model == NULL) {
-        return gf_refuse(GF_BAD_ARGUMENT, "there is no model: its pointer is NULL");
+        return gf_say(GF_BAD_ARGUMENT, "there is no model: its pointer is NULL");
     }
     const gf_model_spec *spec = model->spec;
     if (signature < 0 || signature >= spec->signature_count) {
-        return gf_refuse(GF_BAD_ARGUMENT, "%s has %d signatures, and no number %d", spec->name,
+        return gf_say(GF_BAD_ARGUMENT, "%s has %d signatures, and no number %d", spec->name,
                          spec->signature_count, signature);
     }
     trip->signature = &spec->signatures[signature];
     if (sizes == NULL && needs_sizes && trip->signature->size_count > 0) {
-        return gf_refuse(GF_BAD_ARGUMENT, "%s.%s: its sizes are NULL", spec->name,
+        return gf_say(GF_BAD_ARGUMENT, "%s.%s: its sizes are NULL", spec->name,
                          trip->signature->name);
     }
     trip->model = model;
     trip->step = &model->variant->steps[signature];
     for (int32_t i = 0; sizes != NULL && i < trip->signature->size_count; i++) {
         if (sizes[i] < 0) {
-            return gf_refuse(GF_BAD_SIZE, "%s.%s: size %s is negative: %lld", spec->name,
+            return gf_say(GF_BAD_SIZE, "%s.%s: size %s is negative: %lld", spec->name,
                              trip->signature->name, trip->signature->sizes[i],
                              (long long)sizes[i]);
         }
     }
     trip->run = gf_run_begin(model->executables[signature], model->pool, NULL);
     if (trip->run == NULL) {
-        return gf_refuse(GF_NO_MEMORY, "%s.%s: no memory for a run", spec->name,
+        return gf_say(GF_NO_MEMORY, "%s.%s: no memory for a run", spec->name,
                          trip->signature->name);
     }
     if (model->arena != NULL) {
@@ -55,7 +55,7 @@ static int32_t begin(gf_model *model, int32_t signature, const int64_t *sizes, i
     return GF_OK;
 }
 
-static void end(trip *trip)
+static void end(gf_trip *trip)
 {
     gf_run_end(trip->run);
     if (trip->model->arena != NULL) {
@@ -63,17 +63,17 @@ static void end(trip *trip)
     }
 }
 
-static int32_t feed(trip *trip, const int64_t *sizes, const gf_argument *feeds)
+static int32_t feed(gf_trip *trip, const int64_t *sizes, const gf_argument *feeds)
 {
     const gf_signature_spec *signature = trip->signature;
     if (feeds == NULL && signature->feed_count > 0) {
-        return gf_refuse(GF_BAD_ARGUMENT, "%s.%s: its feeds are NULL", trip->model->spec->name,
+        return gf_say(GF_BAD_ARGUMENT, "%s.%s: its feeds are NULL", trip->model->spec->name,
                          signature->name);
     }
     for (int32_t i = 0; i < signature->feed_count; i++) {
         const gf_tensor_spec *tensor = &signature->feeds[i];
         if (feeds[i].dims == NULL && sizes == NULL && tensor->rank > 0) {
-            return gf_refuse(GF_BAD_ARGUMENT, "%s.%s: feed %s has no shape, and no sizes are given",
+            return gf_say(GF_BAD_ARGUMENT, "%s.%s: feed %s has no shape, and no sizes are given",
                              trip->model->spec->name, signature->name, tensor->name);
         }
         if (feeds[i].dims == NULL) {
@@ -89,7 +89,7 @@ static int32_t feed(trip *trip, const int64_t *sizes, const gf_argument *feeds)
     return GF_OK;
 }
 
-static int32_t pin(trip *trip)
+static int32_t pin(gf_trip *trip)
 {
     int32_t status;
     do {
@@ -116,7 +116,7 @@ static void insert(char *to, int32_t room, const char *message, const int64_t va
 }
 
 /* Puts a status of the run into words. */
-static int32_t explain(const trip *trip, int32_t status)
+static int32_t explain(const gf_trip *trip, int32_t status)
 {
     const gf_problem *problem = gf_run_problem(trip->run);
     const gf_signature_spec *signature = trip->signature;
@@ -124,27 +124,27 @@ static int32_t explain(const trip *trip, int32_t status)
     const gf_frame *frame = gf_run_frame(trip->run);
     switch (status) {
     case GF_FEED_MISMATCH:
-        return gf_refuse(status, "%s.%s: axis %d of feed %s has size %lld, it must be %lld", model,
+        return gf_say(status, "%s.%s: axis %d of feed %s has size %lld, it must be %lld", model,
                          name, problem->axis, signature->feeds[problem->index].name,
                          (long long)problem->actual, (long long)problem->expected);
     case GF_SIZE_MISMATCH: {
         int known = problem->index >= 0 && problem->index < trip->step->check_count;
-        return gf_refuse(status, "%s.%s: two sizes must be equal but are %lld and %lld%s%s", model,
+        return gf_say(status, "%s.%s: two sizes must be equal but are %lld and %lld%s%s", model,
                          name, (long long)problem->actual, (long long)problem->expected,
                          known ? ": " : "", known ? trip->step->checks[problem->index] : "");
     }
     case GF_ARENA_TOO_SMALL:
-        return gf_refuse(status, "%s.%s: the arena has %lld bytes, a run of these sizes needs %lld",
+        return gf_say(status, "%s.%s: the arena has %lld bytes, a run of these sizes needs %lld",
                          model, name, (long long)problem->actual, (long long)problem->expected);
     case GF_BAD_SIZE:
-        return gf_refuse(status, "%s.%s: a size of this run is negative or too large", model, name);
+        return gf_say(status, "%s.%s: a size of this run is negative or too large", model, name);
     case GF_NO_MEMORY:
-        return gf_refuse(status, "%s.%s: memory for this run could not be had", model, name);
+        return gf_say(status, "%s.%s: memory for this run could not be had", model, name);
     case GF_UNINITIALIZED:
         for (int32_t i = 0; i < trip->step->description->state_count; i++) {
             const gf_use *use = gf_run_use(trip->run, i);
             if (use->reads && use->before == NULL) {
-                return gf_refuse(status, "%s.%s: variable %s has no value yet", model, name,
+                return gf_say(status, "%s.%s: variable %s has no value yet", model, name,
                                  trip->model->spec->variables[use->slot].tensor.name);
             }
         }
@@ -164,11 +164,11 @@ static int32_t explain(const trip *trip, int32_t status)
     default:
         break;
     }
-    return gf_refuse(status, "%s.%s: the step stopped with status %d", model, name, status);
+    return gf_say(status, "%s.%s: the step stopped with status %d", model, name, status);
 }
 
 /* Bytes of an output whose shape is known once sizes are bound. */
-static int64_t output_bytes(const trip *trip, int32_t output)
+static int64_t output_bytes(const gf_trip *trip, int32_t output)
 {
     const gf_shape *shape = &trip->step->description->outputs[output].shape;
     int64_t bytes = shape->item_bytes;
@@ -178,26 +178,26 @@ static int64_t output_bytes(const trip *trip, int32_t output)
     return bytes;
 }
 
-static int32_t check_room(const trip *trip, int32_t output, const gf_result *result)
+static int32_t check_room(const gf_trip *trip, int32_t output, const gf_result *result)
 {
     int64_t needed = output_bytes(trip, output);
     if (result->data == NULL || result->bytes >= needed) {
         return GF_OK;
     }
-    return gf_refuse(GF_BAD_ARGUMENT, "%s.%s: output %s takes %lld bytes, there is room for %lld",
+    return gf_say(GF_BAD_ARGUMENT, "%s.%s: output %s takes %lld bytes, there is room for %lld",
                      trip->model->spec->name, trip->signature->name,
                      trip->signature->outputs[output].name, (long long)needed,
                      (long long)result->bytes);
 }
 
 /* Everything that can be wrong with arguments, before anything is computed. */
-static int32_t check_arguments(const trip *trip, const gf_argument *feeds, const gf_result *results)
+static int32_t check_arguments(const gf_trip *trip, const gf_argument *feeds, const gf_result *results)
 {
     const gf_description *d = trip->step->description;
     for (int32_t i = 0; i < d->feed_count; i++) {
         if (feeds[i].data == NULL &&
             gf_run_frame(trip->run)->pointers[d->feeds[i].pointer] == NULL) {
-            return gf_refuse(GF_BAD_ARGUMENT, "%s.%s: feed %s is NULL", trip->model->spec->name,
+            return gf_say(GF_BAD_ARGUMENT, "%s.%s: feed %s is NULL", trip->model->spec->name,
                              trip->signature->name, trip->signature->feeds[i].name);
         }
     }
@@ -210,7 +210,7 @@ static int32_t check_arguments(const trip *trip, const gf_argument *feeds, const
     return GF_OK;
 }
 
-static int32_t deliver(const trip *trip, const gf_result *results)
+static int32_t deliver(const gf_trip *trip, const gf_result *results)
 {
     const gf_description *d = trip->step->description;
     for (int32_t i = 0; i < d->output_count; i++) {
@@ -233,14 +233,14 @@ static int32_t deliver(const trip *trip, const gf_result *results)
 int32_t gf_model_run(gf_model *model, int32_t signature, const int64_t *sizes,
                      const gf_argument *feeds, const gf_result *results)
 {
-    trip trip;
+    gf_trip trip;
     int32_t status = begin(model, signature, sizes, 0, &trip);
     if (status != GF_OK) {
         return status;
     }
     const gf_description *d = trip.step->description;
     if (results == NULL && d->output_count > 0) {
-        status = gf_refuse(GF_BAD_ARGUMENT, "%s.%s: its results are NULL", model->spec->name,
+        status = gf_say(GF_BAD_ARGUMENT, "%s.%s: its results are NULL", model->spec->name,
                            trip.signature->name);
         end(&trip);
         return status;
@@ -276,7 +276,7 @@ int32_t gf_model_run(gf_model *model, int32_t signature, const int64_t *sizes,
 
 /* A whole binding, which only a signature's first run under way gets: whatever it writes is its
  * alone until it ends. */
-static int32_t bind_first(trip *trip)
+static int32_t bind_first(gf_trip *trip)
 {
     for (int32_t i = 0; i < trip->signature->feed_count; i++) {
         gf_run_feed_data(trip->run, i, NULL);
@@ -289,7 +289,7 @@ static int32_t bind_first(trip *trip)
 static int32_t reserve(gf_model *model, int32_t signature, const int64_t *sizes, int32_t runs,
                        int first)
 {
-    trip trip;
+    gf_trip trip;
     int32_t status = begin(model, signature, sizes, 1, &trip);
     if (status != GF_OK) {
         return status;
@@ -311,7 +311,7 @@ int32_t gf_model_reserve(gf_model *model, int32_t signature, const int64_t *size
 int32_t gf_model_arena_bytes(gf_model *model, int32_t signature, const int64_t *sizes,
                              int64_t *bytes)
 {
-    trip trip;
+    gf_trip trip;
     int32_t status = begin(model, signature, sizes, 1, &trip);
     if (status != GF_OK) {
         return status;

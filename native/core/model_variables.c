@@ -20,11 +20,11 @@ int32_t gf_model_begin(gf_model *model, gf_use *uses, int32_t count)
 static const gf_variable_spec *find(const gf_model *model, int32_t variable)
 {
     if (model == NULL) {
-        gf_refuse(GF_BAD_ARGUMENT, "there is no model: its pointer is NULL");
+        gf_say(GF_BAD_ARGUMENT, "there is no model: its pointer is NULL");
         return NULL;
     }
     if (variable < 0 || variable >= model->spec->variable_count) {
-        gf_refuse(GF_BAD_ARGUMENT, "%s has %d variables, and no number %d", model->spec->name,
+        gf_say(GF_BAD_ARGUMENT, "%s has %d variables, and no number %d", model->spec->name,
                   model->spec->variable_count, variable);
         return NULL;
     }
@@ -40,19 +40,19 @@ int32_t gf_model_get(gf_model *model, int32_t variable, void *data, int64_t byte
     gf_use use = {.slot = variable, .reads = 1};
     int32_t status = gf_model_begin(model, &use, 1);
     if (status == GF_UNINITIALIZED) {
-        return gf_refuse(status, "%s: variable %s has no value yet", model->spec->name,
+        return gf_say(status, "%s: variable %s has no value yet", model->spec->name,
                          spec->tensor.name);
     }
     if (status != GF_OK) {
-        return gf_refuse(status, "%s: variable %s cannot be read", model->spec->name,
+        return gf_say(status, "%s: variable %s cannot be read", model->spec->name,
                          spec->tensor.name);
     }
     int64_t held = (int64_t)gf_buffer_bytes(use.before);
     if (data == NULL && held > 0) {
-        status = gf_refuse(GF_BAD_ARGUMENT, "%s: no place for variable %s: the pointer is NULL",
+        status = gf_say(GF_BAD_ARGUMENT, "%s: no place for variable %s: the pointer is NULL",
                            model->spec->name, spec->tensor.name);
     } else if (bytes < held) {
-        status = gf_refuse(GF_BAD_ARGUMENT, "%s: variable %s takes %lld bytes, there is room for %lld",
+        status = gf_say(GF_BAD_ARGUMENT, "%s: variable %s takes %lld bytes, there is room for %lld",
                            model->spec->name, spec->tensor.name, (long long)held, (long long)bytes);
     } else if (held > 0) {
         memcpy(data, gf_buffer_data(use.before), (size_t)held);
@@ -72,17 +72,17 @@ static int32_t check_shape(const gf_model *model, const gf_variable_spec *spec,
     for (int32_t i = 0; i < spec->tensor.rank; i++) {
         int64_t declared = spec->tensor.dims[i];
         if (dims[i] < 0 || (declared >= 0 && declared != dims[i])) {
-            return gf_refuse(GF_BAD_ARGUMENT, "%s: variable %s is [%s]; size %lld on axis %d",
+            return gf_say(GF_BAD_ARGUMENT, "%s: variable %s is [%s]; size %lld on axis %d",
                              model->spec->name, spec->tensor.name, spec->tensor.shape,
                              (long long)dims[i], i);
         }
         if (__builtin_mul_overflow(needed, dims[i], &needed)) {
-            return gf_refuse(GF_BAD_SIZE, "%s: variable %s would be too large", model->spec->name,
+            return gf_say(GF_BAD_SIZE, "%s: variable %s would be too large", model->spec->name,
                              spec->tensor.name);
         }
     }
     if (needed != bytes) {
-        return gf_refuse(GF_BAD_ARGUMENT, "%s: variable %s takes %lld bytes, there are %lld",
+        return gf_say(GF_BAD_ARGUMENT, "%s: variable %s takes %lld bytes, there are %lld",
                          model->spec->name, spec->tensor.name, (long long)needed,
                          (long long)bytes);
     }
@@ -113,11 +113,11 @@ int32_t gf_model_set(gf_model *model, int32_t variable, const void *data, int64_
         return GF_BAD_ARGUMENT;
     }
     if (dims == NULL && gf_variable_bytes(spec) < 0) {
-        return gf_refuse(GF_BAD_ARGUMENT, "%s: variable %s is [%s]: which sizes has its value?",
+        return gf_say(GF_BAD_ARGUMENT, "%s: variable %s is [%s]: which sizes has its value?",
                          model->spec->name, spec->tensor.name, spec->tensor.shape);
     }
     if (data == NULL && bytes > 0) {
-        return gf_refuse(GF_BAD_ARGUMENT, "%s: the value of variable %s is NULL", model->spec->name,
+        return gf_say(GF_BAD_ARGUMENT, "%s: the value of variable %s is NULL", model->spec->name,
                          spec->tensor.name);
     }
     dims = dims ? dims : spec->tensor.dims;
@@ -132,7 +132,7 @@ int32_t gf_model_set(gf_model *model, int32_t variable, const void *data, int64_
         gf_store_end(model->store, &use, 1, status == GF_OK);
     }
     return status == GF_OK ? GF_OK
-                           : gf_refuse(status, "%s: no memory for variable %s", model->spec->name,
+                           : gf_say(status, "%s: no memory for variable %s", model->spec->name,
                                        spec->tensor.name);
 }
 
@@ -152,7 +152,7 @@ int32_t gf_model_save(gf_model *model, const char *path)
 {
     int32_t count, room;
     if (model == NULL || path == NULL) {
-        return gf_refuse(GF_BAD_ARGUMENT, "save: the %s is NULL", model ? "path" : "model");
+        return gf_say(GF_BAD_ARGUMENT, "save: the %s is NULL", model ? "path" : "model");
     }
     size_t all = (size_t)model->spec->variable_count + 1;
     gf_use *uses = calloc(all, sizeof *uses);
@@ -173,7 +173,7 @@ int32_t gf_model_save(gf_model *model, const char *path)
         status = gf_weights_write(path, weights, count, metadata, message, (size_t)room);
         gf_store_end(model->store, uses, count, 0);
     } else {
-        gf_refuse(status, "%s: its variables cannot be read", model->spec->name);
+        gf_say(status, "%s: its variables cannot be read", model->spec->name);
     }
     free(uses);
     free(weights);
@@ -190,19 +190,19 @@ static int32_t check_file(const gf_model *model, const gf_weights *file, const c
             continue;
         }
         if (found < 0) {
-            return gf_refuse(GF_BAD_FILE, "%s: %s has no variable %s: is it of another model?",
+            return gf_say(GF_BAD_FILE, "%s: %s has no variable %s: is it of another model?",
                              model->spec->name, path, tensor->name);
         }
         gf_weight weight = gf_weights_at(file, found);
         if (weight.dtype != tensor->dtype || weight.rank != tensor->rank) {
-            return gf_refuse(GF_BAD_FILE,
+            return gf_say(GF_BAD_FILE,
                              "%s: variable %s of %s is %s of rank %d, it must be %s[%s]",
                              model->spec->name, tensor->name, path, gf_dtype_name(weight.dtype),
                              weight.rank, gf_dtype_name(tensor->dtype), tensor->shape);
         }
         for (int32_t k = 0; k < tensor->rank; k++) {
             if (tensor->dims[k] >= 0 && tensor->dims[k] != weight.dims[k]) {
-                return gf_refuse(GF_BAD_FILE,
+                return gf_say(GF_BAD_FILE,
                                  "%s: variable %s of %s has size %lld on axis %d, it must be [%s]",
                                  model->spec->name, tensor->name, path, (long long)weight.dims[k],
                                  k, tensor->shape);
@@ -238,7 +238,7 @@ int32_t gf_model_load(gf_model *model, const char *path)
     gf_weights *file;
     int32_t room;
     if (model == NULL || path == NULL) {
-        return gf_refuse(GF_BAD_ARGUMENT, "load: the %s is NULL", model ? "path" : "model");
+        return gf_say(GF_BAD_ARGUMENT, "load: the %s is NULL", model ? "path" : "model");
     }
     char *message = gf_message_room(&room);
     int32_t status = gf_weights_open(path, &file, message, (size_t)room);
@@ -252,7 +252,7 @@ int32_t gf_model_load(gf_model *model, const char *path)
         status = uses ? replace_all(model, file, uses) : GF_NO_MEMORY;
         free(uses);
         if (status != GF_OK) {
-            gf_refuse(status, "%s: no memory for the variables of %s", model->spec->name, path);
+            gf_say(status, "%s: no memory for the variables of %s", model->spec->name, path);
         }
     }
     gf_weights_close(file);

@@ -20,6 +20,7 @@ gf_pool *gf_pool_create(int32_t threads, int32_t spin_us);
 /* Ends the threads. No loop may be running. NULL is allowed. */
 void gf_pool_destroy(gf_pool *pool);
 
+gf_pool *gf_pool_hosted(void *host, int32_t threads, void (*parallel)(void *, int32_t, void (*)(void *, int32_t), void *));
 int32_t gf_pool_threads(const gf_pool *pool);
 
 /* Processors this process may use. */
