@@ -2,7 +2,6 @@
 clang is found, and mutations of our own everywhere."""
 
 import json
-import os
 import shutil
 import subprocess
 
@@ -82,14 +81,14 @@ def test_mutated_files(tmp_path, reader):
     run([program, 20_000, 1, *seeds])
 
 
+@pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("reader", READERS)
-def test_libfuzzer(tmp_path, reader):
+def test_libfuzzer(tmp_path, reader, seconds):
     if shutil.which("clang") is None:
         pytest.skip("clang is not installed, and libFuzzer comes with it")
     sources = [*SOURCES, FUZZ / f"{reader}.c"]
     flags = [*SANITIZERS, "-fsanitize=fuzzer,address,undefined"]
     program = compile_c(tmp_path / reader, sources, *flags, compiler="clang")
-    seconds = os.environ.get("GRAPHFLOW_TEST_FUZZ_SECONDS", "5")
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     command = [program, corpus, seeds_of(reader, tmp_path), f"-max_total_time={seconds}"]
