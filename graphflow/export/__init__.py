@@ -1,12 +1,12 @@
 """Ahead-of-time export: a graph as a library that C and C++ programs link.
 
-    signatures   named feeds and fetches, checked
-    steps        each of them compiled for each instruction set, by the Session's own pipeline
-    model        what the export consists of: names, sizes, variables
-    model_object, constants   the object that describes it and has the functions
-    library      objects, static and shared libraries; the runtime's sources
-    header       NAME.h
-    files        everything else that lies beside them
+signatures   named feeds and fetches, checked
+steps        each of them compiled for each instruction set, by the Session's own pipeline
+model        what the export consists of: names, sizes, variables
+model_object, constants   the object that describes it and has the functions
+library      objects, static and shared libraries; the runtime's sources
+header       NAME.h
+files        everything else that lies beside them
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def export(
 
 def _values(steps: Steps, session: Session | None) -> list[Any]:
     """The value of each variable, None where it has none yet."""
-    values = []
+    values: list[Any] = []
     for variable in steps.variables:
         if session is not None and session.is_initialized(variable):
             values.append(session.variable_value(variable))

@@ -134,7 +134,8 @@ def _constants(model: Model) -> str:
             kind = f"{v.dtype}[{v.shape_text}] {v.name}"
             rows.append(f"    {upper}_{v.c_name.upper()} = {i}, /* {kind} */")
         body = "\n".join(rows)
-        lines.append(f"\n/* The variables, for {model.prefix}_get and {model.prefix}_set. */\nenum {{\n{body}\n}};")
+        lines.append(f"\n/* The variables, for {model.prefix}_get and {model.prefix}_set. */")
+        lines.append(f"enum {{\n{body}\n}};")
         lines.append(f"#define {upper}_VARIABLES {len(model.variables)}")
     for s in model.signatures:
         rows = []
@@ -152,7 +153,8 @@ def _constants(model: Model) -> str:
         arena = arena_bytes(model, s)
         if arena is not None:
             name = f"{upper}_{s.c_name.upper()}_ARENA_BYTES"
-            rows.append(f"/* The most that the arena of a run takes, whatever the processor. */\n#define {name} INT64_C({arena})")
+            rows.append("/* The most that the arena of a run takes, whatever the processor. */")
+            rows.append(f"#define {name} INT64_C({arena})")
         lines.append("\n" + "\n".join(rows))
     return "\n".join(lines) + "\n"
 
@@ -187,8 +189,9 @@ typedef struct {p}_options {{
      * take turns. NULL: each run under way has memory of its own, which the model keeps. */
     void *arena;
     int64_t arena_bytes;
-    const char *weights;         /* a file to load the variables from; NULL: none */
-    const char *instruction_set; /* one of {", ".join(v.name for v in model.variants)}; NULL: the best this processor has */
+    const char *weights; /* a file to load the variables from; NULL: none */
+    /* One of {", ".join(v.name for v in model.variants)}; NULL: the best this processor has. */
+    const char *instruction_set;
 }} {p}_options;
 """
 

@@ -128,7 +128,9 @@ def describe_signature(compiled: Compiled) -> Signature:
         identifier(signature.name),
         tuple(names),
         tuple(symbols),
-        tuple(value(n, t.dtype, t.shape or ()) for n, t in zip(signature.feeds, bound, strict=True)),
+        tuple(
+            value(n, t.dtype, t.shape or ()) for n, t in zip(signature.feeds, bound, strict=True)
+        ),
         tuple(
             value(n, t.dtype, t.tensor_type.shape or ())
             for n, t in zip(signature.outputs, program.fetches, strict=True)
@@ -140,7 +142,7 @@ def _dim(dim: Dim, sizes: Mapping[Symbol, int]) -> int:
     if isinstance(dim, int):
         return dim
     symbol = as_symbol(dim)
-    return ~sizes[symbol] if symbol in sizes else COMPUTED
+    return COMPUTED if symbol is None or symbol not in sizes else ~sizes[symbol]
 
 
 def _dim_text(dim: Dim, spelled: Mapping[Symbol, Size]) -> str:
@@ -173,4 +175,12 @@ def static_shape(type_: TensorType) -> tuple[int | None, ...]:
     return tuple(d if isinstance(d, int) else None for d in type_.shape or ())
 
 
-__all__ = ["BuiltVariant", "Model", "Signature", "SizeName", "Value", "Variable", "describe_signature"]
+__all__ = [
+    "BuiltVariant",
+    "Model",
+    "Signature",
+    "SizeName",
+    "Value",
+    "Variable",
+    "describe_signature",
+]

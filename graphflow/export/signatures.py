@@ -14,16 +14,16 @@ from ..ir.node import Node, Tensor
 from ..ir.types import TensorType
 
 # Words that are no names in C99 or C++17, and those that the generated headers use themselves.
-_TAKEN = frozenset(
-    """auto break case char const continue default do double else enum extern float for goto if
+_WORDS = """
+    auto break case char const continue default do double else enum extern float for goto if
     inline int long register restrict return short signed sizeof static struct switch typedef union
     unsigned void volatile while alignas alignof and and_eq asm bitand bitor bool catch char8_t
     char16_t char32_t class compl concept const_cast consteval constexpr constinit co_await
     co_return co_yield decltype delete dynamic_cast explicit export false friend mutable namespace
     new noexcept not not_eq nullptr operator or or_eq private protected public reinterpret_cast
     requires static_assert static_cast template this thread_local throw true try typeid typename
-    using virtual wchar_t xor xor_eq model options NULL""".split()
-)
+    using virtual wchar_t xor xor_eq model options NULL"""
+_TAKEN = frozenset(_WORDS.split())
 # Functions that every model has: no signature may take their names.
 FUNCTIONS = (
     "create", "destroy", "message", "get", "set", "save", "load", "instruction_set", "spec",
@@ -72,7 +72,7 @@ class Signature:
 
 
 def resolve(graph: Graph, signatures: Mapping[str, Mapping[str, Any]]) -> list[Signature]:
-    """The signatures of `export`, checked. Raises FeedError, FetchError, TypeError or ValueError."""
+    """The signatures of `export`. Raises FeedError, FetchError, TypeError or ValueError."""
     if not isinstance(signatures, Mapping) or not signatures:
         raise TypeError(
             'export: signatures must be a dict such as {"predict": {"feeds": {"x": x}, '
