@@ -15,6 +15,8 @@ from .archive import archive
 from .model import Model
 from .model_object import RUNTIME, ModelText
 
+ENTRY = "gf_model_entry"
+
 
 def objects(model: Model, target: Target) -> dict[str, tuple[bytes, list[str]]]:
     """Object files by name, each with the symbols it defines for others: one, where objects of the
@@ -81,11 +83,21 @@ def compiler_for(target: Target) -> list[str]:
     )
 
 
+def _entry(model: Model, target: Target) -> str:
+    """What gf_model_open looks for: see gf_model_export in model.h."""
+    return f"""target triple = "{target.triple}"
+@{model.prefix}_spec = external constant i8
+@gf_model_all_functions = external hidden constant i8
+@{ENTRY} = constant {{ptr, ptr}} {{ptr @{model.prefix}_spec, ptr @gf_model_all_functions}}
+"""
+
+
 def shared_library(
     model: Model, target: Target, made: Mapping[str, tuple[bytes, list[str]]], folder: Path,
     output: Path,
 ) -> None:  # fmt: skip
     """Links objects and runtime into a shared library that shows the model's functions alone."""
+    made = {**made, "entry.o": (emit(_entry(model, target), target), [ENTRY])}
     names = sorted({symbol for _, symbols in made.values() for symbol in symbols})
     script = folder / "exports.map"
     script.write_text("{ global: " + " ".join(f"{n};" for n in names) + " local: *; };\n")
