@@ -66,6 +66,7 @@ class _Order:
     """
 
     def __init__(self, clusters: Sequence[Cluster], cluster_of: Mapping[Tensor, Cluster]):
+        self.clusters = clusters
         self.place = {cluster: number for number, cluster in enumerate(clusters)}
         of_node = {node: cluster for cluster in clusters for node in cluster.nodes}
         self.direct: list[set[int]] = []
@@ -95,6 +96,12 @@ class _Order:
                     above[other] |= above[number]
         return True
 
+    def shown(self, tensor: Tensor | None) -> bool:
+        """Whether an effect reads a value: where it fails, the value is looked at once more when
+        its launch is over."""
+        readers = self.readers.get(tensor, ()) if tensor is not None else ()
+        return any(self.clusters[number].kind == EFFECT_KIND for number in readers)
+
     def possible(self, links: Sequence[Link]) -> tuple[Link, ...]:
         """The end of a chain whose links can come after what else reads what they overwrite."""
         for number in range(len(links) - 1, 0, -1):
@@ -113,7 +120,7 @@ class _Order:
             if safe_in_place(link.cluster, link.value, old) and self.after_readers(
                 link.cluster, old
             ):
-                return links[number:]
+                return Link(link.cluster, link.value, old), *links[number + 1 :]
             if number + 1 < len(links) and links[number + 1].copies:
                 break
         return ()
@@ -146,7 +153,10 @@ def schedule(
         if over_old:
             links = over_old
             in_place.add(write.variable)
+        if transaction and over_old:
             writers.update(link.cluster for link in links)
+        elif not transaction:
+            writers.update(link.cluster for link in links if before.shown(link.over))
         chained.update({link.value: links[-1].value for link in links[:-1]})
     settled = sum(1 << number for number, cluster in enumerate(clusters) if cluster.settled)
 
@@ -157,9 +167,7 @@ def schedule(
     groups: dict[int, list[list[Cluster]]] = {}
     if not disable & {"side_by_side", "merge_launches", "fuse"}:
         groups = _groups(order, place, direct)
-    launches, notes, found = _launches(
-        order, groups, writers if transaction else (), updates, disable
-    )
+    launches, notes, found = _launches(order, groups, writers, updates, disable)
     return Schedule(launches, in_place, chained, notes, found)
 
 
