@@ -54,8 +54,7 @@ def chain(
         before = _before(links[0], cluster_of, given)
         if not before:
             break
-        links[0] = Link(links[0].cluster, links[0].value, before[0].value)  # type: ignore[arg-type]
-        links.insert(0, before[0])
+        links[:1] = [Link(*before[0]), Link(links[0].cluster, links[0].value, before[0][1])]
     return tuple(links)
 
 
@@ -67,15 +66,15 @@ def _from_old(last, old, cluster_of, given) -> tuple[Link, ...] | None:
         links = after[link.value]
         if old in link.cluster.reads and safe_in_place(link.cluster, link.value, old):
             return (Link(link.cluster, link.value, old), *links[1:])
-        for before in _before(link, cluster_of, given) if len(after) < FARTHEST else ():
-            if before.value not in after:
-                over = Link(link.cluster, link.value, before.value)
-                after[before.value] = (before, over, *links[1:])
-                waiting.append(before)
+        for cluster, tensor in _before(link, cluster_of, given) if len(after) < FARTHEST else ():
+            if tensor not in after:
+                waiting.append(Link(cluster, tensor))
+                over = Link(link.cluster, link.value, tensor)
+                after[tensor] = (waiting[-1], over, *links[1:])
     return None
 
 
-def _before(link: Link, cluster_of, given) -> list[Link]:
+def _before(link: Link, cluster_of, given) -> list[tuple[Cluster, Tensor]]:
     """What could be in the memory of a link's value before that is written."""
     value, found = link.value, []
     if not isinstance(value, Tensor):
@@ -92,5 +91,5 @@ def _before(link: Link, cluster_of, given) -> list[Link]:
             and product(tensor.dims) == product(value.dims)
             and safe_in_place(link.cluster, value, tensor)
         ):
-            found.append(Link(cluster, tensor))
+            found.append((cluster, tensor))
     return found

@@ -83,9 +83,8 @@ class Outline(Places):
                 continue
             cluster = by_copy.get(key) or self.fusion.cluster_of[key]
             updates.add(cluster)
-            if read is None or read in fetched or "in_place_state" in self.disable:
-                read = None
-            elif tuple(state["shape"]) != tuple(read.dims):
+            kept = read in fetched or "in_place_state" in self.disable
+            if kept or (read is not None and tuple(state["shape"]) != tuple(read.dims)):
                 read = None
             writes.append(Write(self._chain(cluster, key, read), variable, read))
         for key in dict.fromkeys(fetched):

@@ -3,10 +3,10 @@
 Order: what stays the same from run to run comes first. Everything that can fail, with what it
 needs, comes before the first write of a variable in place; a variable is written in place only
 after every other reader of its old value, and what is written over a value on the way to the new
-one (`chains.py`) after every other reader of that. Among what is left the cluster that frees most memory
-comes next (it keeps the live set small), then one that reads what the last one did; ties go in the
-order of the program. A variable for which these wishes contradict each other is not written in
-place.
+one (`chains.py`) after every other reader of that. Among what is left the cluster that frees most
+memory comes next (it keeps the live set small), then one that reads what the last one did; ties go
+in the order of the program. A variable for which these wishes contradict each other is not written
+in place.
 
 Launches: clusters next to each other in that order become one launch, their loops one after the
 other in one kernel, where at least one is small, or the two share data, unless both are large
@@ -41,7 +41,7 @@ class Schedule:
     launches: list[list[Cluster]]
     in_place: set[Hashable] = field(default_factory=set)  # variables
     # Values on the way to one that has a place, and that one, in whose memory they are.
-    chained: dict[Tensor, Hashable] = field(default_factory=dict)
+    chained: dict[Hashable, Hashable] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # of each launch
     # Of launches, by number, whose clusters run side by side: their branches.
     branches: dict[int, list[list[Cluster]]] = field(default_factory=dict)
@@ -136,8 +136,8 @@ def schedule(
     transaction: bool = True,
 ) -> Schedule:
     """Orders clusters. `updates` are those that give a variable its new value, `writes` say what
-    could be written over what; `arena_bytes` is the size of a tensor that lives in the arena, else 0. With
-    `transaction`, what can fail comes before writes in place."""
+    could be written over what; `arena_bytes` is the size of a tensor that lives in the arena, else
+    0. With `transaction`, what can fail comes before writes in place."""
     before = _Order(clusters, cluster_of)
     place, direct = before.place, before.direct
     early = 0
@@ -146,7 +146,7 @@ def schedule(
             early |= before.above[number] | 1 << number
     in_place: set[Hashable] = set()
     writers: set[Cluster] = set()
-    chained: dict[Tensor, Hashable] = {}
+    chained: dict[Hashable, Hashable] = {}
     for write in writes:
         links: Sequence[Link] = before.possible(write.links)
         over_old = before.over_old(links, write.old, early) if write.old is not None else ()
