@@ -12,6 +12,7 @@ from ..ir.graph import get_default_graph
 from ..ir.node import Node, Tensor, topological
 from ..ir.op import Op, define, find
 from .convert import convert, reject
+from .region import StatedGradient
 
 __all__ = ["custom_gradient"]
 
@@ -95,7 +96,7 @@ def custom_gradient(f: Callable) -> Callable:
             *reads,
             count=len(results),
             arguments=len(inputs),
-            gradient=_with_variables(gradient, reads, f.__name__),
+            gradient=StatedGradient(f.__name__, _with_variables(gradient, reads, f.__name__)),
         )
         if isinstance(outputs, Tensor):
             outputs = (outputs,)
