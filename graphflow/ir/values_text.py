@@ -244,10 +244,11 @@ class LineReader:
 
     def take(self, text: str) -> bool:
         """Whether the next token is `text`, which is then consumed."""
-        if self.peek().text == text and self.peek().kind != "string":
-            self.next()
-            return True
-        return False
+        token = self.peek()
+        if token.text != text or token.kind == "string":
+            return False
+        self.next()
+        return True
 
     def expect(self, text: str) -> None:
         if not self.take(text):

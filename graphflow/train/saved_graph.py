@@ -29,7 +29,8 @@ import numpy as np
 from ..dtypes import as_dtype
 from ..errors import DataLossError, GraphError, NotFoundError
 from ..ir.graph import Graph
-from ..ir.graph_text import GraphParser, GraphPrinter
+from ..ir.graph_reader import GraphParser
+from ..ir.graph_text import GraphPrinter
 from ..ir.node import Node, Tensor
 from ..ir.values_text import LineReader, TextError
 from ..ir.variable import VariableHandle

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import graphflow as tf
-from graphflow.ir.graph_text import TextError, parse_graph, print_graph
+from graphflow.ir.graph_reader import TextError, parse_graph
+from graphflow.ir.graph_text import print_graph
 from graphflow.ops.region import composite
 
 
@@ -32,6 +33,27 @@ def test_names_order_and_lines_come_back():
 
 
 GOLDEN = """\
+graph {
+  variable @w: float32[]
+  %x: float32[x_0,2] = placeholder(dtype=float32, label='x', shape=(x_0, 2))
+  %best: int32[x_0,1] = sort_order(%x, descending=true, k=1)
+  %gather: float32[x_0,1] = gather(%x, %best, axis=1, batch_dims=1)
+  %w/initial_value: float32[] = constant(value=dense(float32, [], [2.0]))
+  %w: float32[] = variable_read(variable=@w)
+  %w/Assign: float32[] = assign(%w/initial_value, variable=@w)
+  body #0 'the body of map_fn' repeats {
+    %rows/parameter: float32[1] = parameter(dtype=float32, index=0, shape=(1,))
+  }
+  %w/read: float32[] = variable_read(variable=@w)
+  body #0 {
+    %rows/parameter_1: float32[] = parameter(dtype=float32, index=1, shape=())
+    %rows/mul: float32[1] = mul(%rows/parameter, %rows/parameter_1)
+  }
+  %rows/map_fn: float32[x_0,1] = scan(%gather, %w/read, bounded=false, carries=0, length=x_0, \
+reverse=false, sequences=1) {
+    region 'the body of map_fn' parameters %rows/parameter, %rows/parameter_1 results %rows/mul
+  }
+}
 """
 
 

@@ -25,7 +25,7 @@ def program(fetches, feeds) -> tuple[str, list[str]]:
 
 def gradients(outputs, feeds):
     sums = [tf.reduce_sum(y) for y in outputs if y.dtype.is_floating]
-    return [g for g in tf.gradients(sums, feeds) if g is not None]
+    return [tf.convert_to_tensor(g) for g in tf.gradients(sums, feeds) if g is not None]
 
 
 @pytest.mark.parametrize(("case", "symbolic"), RUNS)
