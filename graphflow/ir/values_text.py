@@ -391,7 +391,10 @@ class ValueReader:
         return (first, *self._items(reader, ")", self.value))
 
     def _array(self, reader: LineReader, kind: str) -> Any:
-        dtype = _DTYPES[reader.next().text].numpy
+        name = reader.next().text
+        if name not in _DTYPES or _DTYPES[name] is token:
+            reader.fail(f"{name!r} is no element type")
+        dtype = _DTYPES[name].numpy
         reader.expect(",")
         if kind == "scalar":
             value = dtype.type(self._number(reader, dtype))

@@ -289,9 +289,8 @@ def test_seeds_of_sessions_are_one_variable_per_graph():
 
         np.testing.assert_array_equal(draw(1), draw(1))
         assert not np.any(draw(1) == draw(2))
-        assert [h.name for h in graph.get_collection("random_states")] == [
-            "graphflow/seed", "draws", "a/draws"
-        ]  # fmt: skip
+        found = [h.name for h in graph.get_collection("random_states")]
+        assert found == ["graphflow/seed", "own/draws", "a/r/draws"]
 
 
 def test_no_variables_no_saver():
@@ -460,9 +459,7 @@ def test_constraints_are_lost():
         session.run(tf.global_variables_initializer())
         session.run("train")
         np.testing.assert_array_equal(session.run("w:0"), [1.0])
-        with pytest.raises(
-            errors.GraphError, match="constraint of variable w is a Python function"
-        ):
+        with pytest.raises(errors.GraphError, match="constraint of variable w is a Python"):
             tf.train.GradientDescentOptimizer(0.1).minimize(graph.get_tensor_by_name("loss:0"))
 
 
@@ -471,7 +468,7 @@ def test_prints_are_saved(capfd, tmp_path):
     y = tf.Print(x, [x], "here: ", first_n=2, name="y")
     with tf.control_dependencies([
         tf.print("x is", {"a": x}, output_stream=sys.stdout),
-        tf.print(x[0], output_stream=f"file://{tmp_path}/log", end="|"),
+        tf.print(tf.reduce_max(x), output_stream=f"file://{tmp_path}/log", end="|"),
     ]):  # fmt: skip
         tf.identity(y, name="z")
     graph = reread(tf.train.export_meta_graph())
@@ -481,7 +478,7 @@ def test_prints_are_saved(capfd, tmp_path):
     out, err = capfd.readouterr()
     assert err.count("here: ") == 2
     assert out.count("x is {'a': [1. 2.]}\n") == 3
-    assert (tmp_path / "log").read_text() == "1.0|1.0|1.0|"
+    assert (tmp_path / "log").read_text() == "2.0|2.0|2.0|"
 
 
 def test_a_stream_of_ones_own_is_refused():
@@ -543,12 +540,12 @@ def test_random_damage_is_noticed_or_harmless(tmp_path):
     [
         (b"graphflow graph 1", b"graphflow graph 7", "has format 7 of saved graphs; this .* 1"),
         (b"graphflow graph 1", b"\x7fELF", "line 1: 'graphflow graph 1' was expected"),
-        (b"placeholder(", b"placemaker(", "line 4: there is no operation 'placemaker'"),
+        (b"placeholder(", b"placemaker(", r"line \d: there is no operation 'placemaker'"),
         (b"reads %w ", b"reads %v ", "%v is not defined before it is used"),
         (b"collections {", b"collected {", "'collections {' was expected"),
         (b"tensor %y", b"tensor %y:3", "%y has 1 outputs"),
-        (b"AACAPw", b"AACAPx", "is not what its digest says"),
-        (b"AACAPw", b"!ACAPw", "an array of the pool is damaged"),
+        (b"AAgD8AAABA", b"AAgD8AAABB", "is not what its digest says"),
+        (b"AAgD8AAABA", b"!AgD8AAABA", "an array of the pool is damaged"),
         (b"cond", b"c\xffnd", "not text"),
     ],
 )
