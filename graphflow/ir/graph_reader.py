@@ -201,7 +201,7 @@ class GraphParser:
         if text in self.nodes:
             reader.fail(f"{text} is defined twice")
         self.nodes[text] = node
-        self._staged.append((node, self._prefix + _name_of(text), location, body))
+        self._staged.append((node, self._prefix + _name_of(text, reader), location, body))
         _check(node, reader)
 
     def _arguments(self, reader: LineReader) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
@@ -293,10 +293,9 @@ class GraphParser:
         return node.outputs[output]
 
     def string(self, reader: LineReader) -> str:
-        token = reader.next()
-        if token.kind != "string":
-            reader.fail(f"a text in quotes was expected, not {token.text!r}")
-        return ast.literal_eval(token.text)
+        if reader.peek().kind != "string":
+            reader.fail(f"a text in quotes was expected, not {reader.peek().text!r}")
+        return self.values.value(reader)
 
     def several(self, reader: LineReader, read: Callable[[LineReader], Any]) -> Iterator[Any]:
         yield read(reader)
@@ -346,9 +345,12 @@ def _agree(a: TensorType, b: TensorType) -> bool:
     return all(x == y for x, y in pairs if isinstance(x, int) and isinstance(y, int))
 
 
-def _name_of(text: str) -> str:
+def _name_of(text: str, reader: LineReader) -> str:
     """The name that an id stands for."""
     match = _ID.fullmatch(text)
     assert match is not None
     name = match["name"]
-    return ast.literal_eval(name) if name[0] in "'\"" else name
+    try:
+        return ast.literal_eval(name) if name[0] in "'\"" else name
+    except (ValueError, SyntaxError):
+        reader.fail("this is no name")

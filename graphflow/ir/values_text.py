@@ -318,6 +318,14 @@ class ValueReader:
 
     def value(self, reader: LineReader) -> Any:
         """A value; arithmetic makes sizes, and - before a number makes it negative."""
+        try:
+            return self._sum(reader)
+        except TextError:
+            raise
+        except (TypeError, ValueError, ArithmeticError, SyntaxError, RecursionError) as error:
+            reader.fail(f"this is no value ({error})")
+
+    def _sum(self, reader: LineReader) -> Any:
         sign = -1 if reader.take("-") else 1
         total = self._product(reader)
         if sign < 0:

@@ -516,15 +516,26 @@ def test_every_truncation_is_noticed(tmp_path):
             assert not graph.collections
 
 
+WORDS = [
+    b"", b"-", b"0", b"(", b")", b"n", b"none", b"%x", b"@w", b"''", b"//0", b"1e999", b"max(",
+    b"{", b"}", b"9" * 30, b"\n", b"dense(float32, [2], [1])", b"scalar(int32, x)", b"token[]",
+    b'pool(float32,[1],"")', b"printer()", b"gradient_rule(1)", b";", b"<x>", b"nan", b"*0",
+]  # fmt: skip
+
+
 def test_random_damage_is_noticed_or_harmless(tmp_path):
-    """Bytes changed at random: read as another graph, or refused; never anything else."""
+    """Bytes and words changed at random: read as another graph, or refused; nothing else."""
     content = some_graph().content
     path = tmp_path / "g.meta"
     refused = 0
     for _ in range(400):
         damaged = bytearray(content)
-        for position in RANDOM.integers(0, len(content), 3):
-            damaged[position] = RANDOM.integers(0, 256)
+        for position in RANDOM.integers(0, len(content), 2):
+            if RANDOM.random() < 0.5:
+                damaged[position] = RANDOM.integers(0, 256)
+            else:
+                end = position + RANDOM.integers(0, 6)
+                damaged[position:end] = WORDS[RANDOM.integers(0, len(WORDS))]
         path.write_bytes(damaged)
         with tf.Graph().as_default() as graph:
             try:
