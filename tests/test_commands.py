@@ -45,7 +45,7 @@ def calls(monkeypatch):
         handle = found.attrs["variable"]
         value = session.variable_value(handle) if session.is_initialized(handle) else None
         made.append((directory, signatures, value, arguments))
-        return ["digits.h", "digits.o"]
+        return [f"{directory}/digits.h", f"{directory}/digits.o"]
 
     module = ModuleType("graphflow.export")
     module.export = export

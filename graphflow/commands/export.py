@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,8 +69,7 @@ def run(chosen: argparse.Namespace) -> int:
             kind=chosen.kind,
             weights=chosen.weights,
         )
-    for file in written:
-        print(os.path.join(chosen.output, file))
+    print("\n".join(map(str, written)))
     return 0
 
 
