@@ -1,8 +1,7 @@
 /* Whatever a file of weights holds: it is refused with a text, or all it promises is there.
  *
- *     clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -Inative/include -Inative/core \
- *         native/fuzz/fuzz_weights.c
- * native/core/{weights*,safetensors,checksum,files,json,report,dtype}.c
+ *     cd native && clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Icore \
+ *         fuzz/fuzz_weights.c core/*.c -pthread
  *
  * or, without libFuzzer, with mutate.c as another source.
  */
