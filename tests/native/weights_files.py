@@ -10,7 +10,11 @@ import numpy as np
 NATIVE = Path(__file__).resolve().parents[2] / "native"
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror"]
 INCLUDES = [f"-I{NATIVE / 'include'}", f"-I{NATIVE / 'core'}"]
-SOURCES = sorted(map(str, NATIVE.glob("core/*.c")))
+PARTS = [
+    *("checksum", "dtype", "files", "json", "manifest", "memory", "report", "safetensors"),
+    *("weights", "weights_header", "weights_verify", "weights_write"),
+]
+SOURCES = [NATIVE / "core" / f"{part}.c" for part in PARTS]
 
 OK, NO_MEMORY, BAD_DESCRIPTION, BAD_FILE, IO_ERROR = 0, 3, 21, 24, 25
 # In the order of enum gf_dtype, which begins with 1; and their names in the format.
