@@ -172,7 +172,7 @@ class Planner(Outline):
         owners: list[int],
     ) -> set[Hashable]:
         """Joins loops over images; gives what then is not in memory any more."""
-        key_of = {buffer: key for key, buffer in builder.buffers.items()}
+        key_of: dict[loop.Target, Hashable] = {b: key for key, b in builder.buffers.items()}
         mine = {id(cluster) for cluster in clusters}
         private, lasting = set(), set()
         for key, buffer in builder.buffers.items():

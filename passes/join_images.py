@@ -1,9 +1,9 @@
-"""Loops over images one after the other --> one loop, which makes of each image what the next needs.
+"""Loops over images one after the other --> one loop that makes of each image what the next needs.
 
     for row < 14*n parallel:  put[row, …] = …          for image < n parallel:
-    for image < n parallel:  … put[image, …] …    -->      stack put_1: a part of `put` for one image
-                                                           for row < 14:  put_1[row, …] = …
-                                                           … put_1[…] …
+    for image < n parallel:  … put[image, …] …    -->      stack part: `put` of one image
+                                                           for row < 14:  part[row, …] = …
+                                                           … part[…] …
 
 What is made of an image is used while it is in the first caches, whatever the number of images, and
 no barrier lies between. Where nothing else reads it, it needs no memory at all. The image may be
@@ -68,7 +68,7 @@ def join_images(
             continue
         if (loop.targets(first.body) - made) & loop.targets([second]) or made & _written([second]):
             continue
-        own = frozenset(b for b in made if b in private)  # type: ignore[misc]
+        own = frozenset(b for b in made if isinstance(b, Buffer) and b in private)
         try:
             joined, elements = _Join(math, first, made, own).into(second)  # type: ignore[arg-type]
         except _Refused:
@@ -321,9 +321,10 @@ class _Moving:
             if not all(arg.dtype is int64 for arg in expr.args):
                 return math.of(loop.Apply(expr.op, tuple(map(self.expr, expr.args)), int64))
             args = [math.expr(self.form(arg)) for arg in expr.args]
-            if expr.op in ("minimum", "maximum") and all(isinstance(a, Const) for a in args):
-                choose = min if expr.op == "minimum" else max
-                return math.constant(choose(a.value for a in args))  # type: ignore[union-attr]
+            if expr.op in ("minimum", "maximum"):
+                numbers = [int(a.value) for a in args if isinstance(a, Const)]
+                if len(numbers) == len(args):
+                    return math.constant(min(numbers) if expr.op == "minimum" else max(numbers))
             return math.of(loop.Apply(expr.op, tuple(args), int64))
         if isinstance(expr, Load):
             return math.of(self.expr(expr))

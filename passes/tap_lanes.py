@@ -11,7 +11,7 @@ are the columns of the micro-kernel, output channels its rows, and pixels what i
         for images of the group, in bands of lines:
             lines    of the input, on the stack: vectors may reach beyond the last pixel
             for ky:  for panels:  sums += g[pixels, o] transposed * lines[pixels, (kx, c)]
-    for (ky, kx, c) parallel:  for v vector output channels:  epilogue of the sum of all groups' sums
+    for (ky, kx, c) parallel:  for v vector channels:  epilogue of the sum of all groups' sums
 
 Images are cut into groups by their number alone, so results do not depend on the threads.
 """
