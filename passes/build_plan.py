@@ -19,7 +19,7 @@ from ..ir.node import Node, Tensor
 from ..ir.program import Program
 from ..loop import nodes as loop
 from ..loop.nodes import Stmt
-from ..plan import CONSTANT, KEPT, STATE_IN, HostCall, Launch, Output, Plan, PlanBuffer, State
+from ..plan import CONSTANT, FEED, KEPT, HostCall, Launch, Output, Plan, PlanBuffer, State
 from ..sizes import Size
 from .bodies import Inside
 from .cluster import BODIES, PREPARATION, Cluster, Fusion, describe_cluster
@@ -177,7 +177,7 @@ class Planner(Outline):
         private, lasting = set(), set()
         for key, buffer in builder.buffers.items():
             place = self.places.get(key)
-            if place is not None and place.place == STATE_IN:
+            if place is not None and place.place not in (FEED, CONSTANT):
                 lasting.add(buffer)
             elif place is None and key in builder.written and self._users(key) <= mine:
                 private.add(buffer)
@@ -239,6 +239,7 @@ class Planner(Outline):
         commit = len(launches)
         prepared = sum(launched.prepared for launched in launches)
         writers = {self.states[v]["write"] for v in in_place}
+        writers |= {v for v, key in self.schedule.chained.items() if key in writers}
         for number, launched in enumerate(launches):
             if writers & launched.writes:
                 commit = min(commit, number)
