@@ -8,13 +8,13 @@
 
 Every iteration is computed twice, and 2√n rows are in memory instead of n (A. Griewank, "Achieving
 logarithmic growth of temporal and spatial complexity in reverse automatic differentiation", 1992,
-with one level). For a memory budget: sizes are numbers there. Where n is no product of two such
-numbers, the rest of the iterations stays as it is.
+with one level). Where n is no product of two such numbers, the rest of the iterations stays as it
+is. n may be symbolic; loops of which nothing tells how many iterations they have are another
+matter (`checkpoint_whiles.py`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,10 +22,16 @@ from ..ir.node import Attrs, Node, Region, Tensor
 from ..ir.op import find
 from ..ir.program import Program
 from ..ops.control_flow import scan_op
+from ..sizes import Dim, maximum, multiply, root
 from .loop_parts import Loop
 from .trim_bodies import stand_in
 
 SHORTEST = 8  # iterations of loops for which it is worth the trouble
+
+
+def can_checkpoint(program: Program) -> bool:
+    """Whether there are loops that could keep checkpoints."""
+    return bool(_pairs(program))
 
 
 def checkpoint_loops(program: Program) -> Program:
@@ -61,14 +67,10 @@ class _Pair:
 
 
 def _plain(node: Node) -> bool:
-    attrs = node.attrs
-    return (
-        node.op is scan_op
-        and not node.serial
-        and not attrs["bounded"]
-        and isinstance(attrs["length"], int)
-        and attrs["length"] >= SHORTEST
-    )
+    if node.op is not scan_op or node.serial or node.attrs["bounded"]:
+        return False
+    length = node.attrs["length"]
+    return not isinstance(length, int) or length >= SHORTEST
 
 
 def _pairs(program: Program) -> list[_Pair]:
@@ -131,7 +133,7 @@ def _parameters(tensors: Sequence[Tensor], shapes: Sequence[tuple], first: int) 
     ]
 
 
-def _part(tensor: Tensor, begin: int, count: int) -> Tensor:
+def _part(tensor: Tensor, begin: Dim, count: Dim) -> Tensor:
     """Rows of a tensor."""
     if begin == 0 and count == tensor.dims[0]:
         return tensor
@@ -144,6 +146,15 @@ def _reshaped(tensor: Tensor, *dims) -> Tensor:
     return find("reshape")(tensor, shape=dims)
 
 
+def _in_rows(parts: dict[bool, Tensor]) -> list[Tensor]:
+    """Parts of a stack in the order of its rows: what is in segments (True) comes first."""
+    return [parts[segmented] for segmented in (True, False) if segmented in parts]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return find("concat")(*parts, axis=0) if len(parts) > 1 else parts[0]
+
+
 class _Pieces:
     """A pair, taken to pieces: a large part in segments, and the few iterations that are left."""
 
@@ -151,18 +162,18 @@ class _Pieces:
         self.program, self.pair = program, pair
         pair.pieces = self
         length = pair.forward.attrs["length"]
-        self.segment = math.isqrt(length)
+        self.segment = maximum(root(length), 1)
         self.count = length // self.segment
-        self.rest = length - self.segment * self.count
+        self.rest = length - multiply(self.segment, self.count)
         self.loop: Loop | None = None
         self.checkpoints: list[Tensor] = []
         self.after: list[Tensor] = []  # residuals of the iterations that are left
 
-    def _order(self, reverse: bool) -> list[tuple[bool, int, int]]:
+    def _order(self, reverse: bool) -> list[tuple[bool, Dim, Dim]]:
         """(in segments?, first row, rows) of the pieces, in the order of the iterations."""
-        whole = self.segment * self.count
-        pieces = [(True, 0, whole)]
-        if self.rest:
+        whole = multiply(self.segment, self.count)
+        pieces: list[tuple[bool, Dim, Dim]] = [(True, 0, whole)]
+        if self.rest != 0:
             pieces.append((False, whole, self.rest))
         return pieces[::-1] if reverse else pieces
 
@@ -171,7 +182,7 @@ class _Pieces:
         (region,) = node.regions
         carries, reverse = len(loop.carried), node.attrs["reverse"]
         values = [each.start for each in loop.carried]
-        shown: dict[int, dict[int, Tensor]] = {k: {} for k in self.pair.shown}
+        shown: dict[int, dict[bool, Tensor]] = {k: {} for k in self.pair.shown}
         for segmented, first, count in self._order(reverse):
             rows = [_part(given.outside, first, count) for given in loop.rows]
             captured = [given.outside for given in loop.captured]
@@ -181,19 +192,19 @@ class _Pieces:
                     self.program, region, carries, inputs, len(rows), count, reverse
                 )
                 for k in shown:
-                    shown[k][first] = self.after[k]
+                    shown[k][segmented] = self.after[k]
                 continue
             values, stacks = self._segments(values, rows, captured)
             for k, stack in zip(shown, stacks, strict=True):
-                shown[k][first] = _reshaped(stack, count, *stack.dims[2:])
+                shown[k][segmented] = _reshaped(stack, count, *stack.dims[2:])
         outputs = list(values)
         for k, stacked in enumerate(loop.stacked):
-            parts = [shown[k][first] for first in sorted(shown[k])] if k in shown else []
+            parts = _in_rows(shown[k]) if k in shown else []
             assert stacked.whole is not None
             if not parts:
                 outputs.append(stand_in(stacked.whole))
             else:
-                outputs.append(find("concat")(*parts, axis=0) if len(parts) > 1 else parts[0])
+                outputs.append(_joined(parts))
         return outputs
 
     def _segments(self, values, rows, captured) -> tuple[list[Tensor], list[Tensor]]:
@@ -234,7 +245,7 @@ class _Pieces:
         carries, reverse = len(gradient.carried), node.attrs["reverse"]
         residuals = self.pair.residuals
         values = [each.start for each in gradient.carried]
-        found: list[dict[int, Tensor]] = [{} for _ in gradient.stacked]
+        found: list[dict[bool, Tensor]] = [{} for _ in gradient.stacked]
         for segmented, first, count in self._order(reverse):
             captured = [given.outside for given in gradient.captured]
             rows = [
@@ -254,12 +265,9 @@ class _Pieces:
                     self.program, region, carries, inputs, len(whole), count, reverse
                 )
             for known, stack in zip(found, stacks, strict=True):
-                known[first] = stack
+                known[segmented] = stack
         outputs = list(values)
-        for known in found:
-            pieces = [known[first] for first in sorted(known)]
-            outputs.append(find("concat")(*pieces, axis=0) if len(pieces) > 1 else pieces[0])
-        return outputs
+        return [*outputs, *(_joined(_in_rows(known)) for known in found)]
 
     def _segments_back(self, node: Node, values, rows, captured, parts):
         """A scan over the segments, each of which runs the loop again and then back."""

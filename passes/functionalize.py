@@ -435,9 +435,10 @@ class _Cut:
         scope = _Scope(values.__getitem__, seen, whole)
         scope.tensors.update(zip(region.parameters, own, strict=True))
         known = dict(self.sizes.symbols)
-        for node in whole.nodes:
-            if not node.outputs or node.outputs[0] not in scope.tensors:
-                self._add(node, scope)
+        with interner.in_body():
+            for node in whole.nodes:
+                if not node.outputs or node.outputs[0] not in scope.tensors:
+                    self._add(node, scope)
         self.sizes.symbols = known
         results = [scope.tensors[t] for t in region.results]
         if layout.hands_on(number):

@@ -31,11 +31,13 @@ def rotate_loops(program: Program) -> Program:
             for symbol in symbols_of(inside)
         }
         (begin,) = inline(condition, node.inputs, first, sizes)
+        with program.interner.in_body():
+            rotated = _rotated(node, condition, body)
         new = program.interner.create(
             repeat_op,
             (begin, *node.inputs),
             node.attrs,
-            (_rotated(node, condition, body),),
+            (rotated,),
             serial=node.serial,
             controls=node.controls,
         )
