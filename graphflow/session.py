@@ -159,7 +159,8 @@ class Session(BaseSession, runtime.Session):
 
     def measured_bytes(self, fetches: Any, feed_dict: Mapping[Any, Any]) -> int:
         """Runs once and returns the most memory that it had in use at any time: outputs, arena,
-        constants and the variables it uses. What `explain(...).peak_bytes` says before."""
+        constants and the variables it uses. What `explain(...).peak_bytes` says before, but for
+        memory whose size loops find out: as much of that counts as is kept for later runs."""
         call = self._prepare(fetches, tuple(feed_dict), feed_dict)
         call = self._within_budget(call, [np.shape(value) for value in feed_dict.values()])
         step = call.info.step
@@ -178,7 +179,8 @@ class Session(BaseSession, runtime.Session):
         )
         del kept
         peak = self.counters()["peak_bytes"] - others
-        return peak + call.executable.inspect()["arena_bytes"] + outside
+        found, late = call.executable.inspect(), step.description.late or step.description.stacks
+        return peak + found["arena_total_bytes" if late else "arena_bytes"] + outside
 
     def prepared(
         self, fetches: Any, feed_keys: Sequence[Any] | None = None, feed_dict: Any = None

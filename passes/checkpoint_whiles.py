@@ -4,7 +4,7 @@
     B: d = scan(d0, r; backwards){ b }
 
     -->  F: c, cs, n = repeat(c0, k = 0){ repeat { f } up to k + FIRST times;  k + 1 }
-         B: d = scan(d0, cs, n; backwards){ r = scan(c; n rows){ f };  scan(r; n rows; backwards){ b } }
+         B: d = scan(d0, cs, n; backwards){ r = scan(c){ f };  scan(r; backwards){ b } }, of n rows
 
 Each segment may be one iteration longer than the one before it, so that of t iterations there are
 about √2t, none longer than that: O(√t) rows in memory although nothing tells t beforehand. The size

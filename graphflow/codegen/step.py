@@ -90,7 +90,6 @@ class _Sizes:
         name = "llvm.smax.i64" if isinstance(atom, Maximum) else "llvm.smin.i64"
         return Linear.of(f.call(name, int64, a, b))
 
-
     def root(self, of: Value) -> Value:
         """The floor of a square root: exact below 2^52, since that of a float64 is rounded once."""
         f = self.f

@@ -40,6 +40,12 @@ def found_out(attrs: Attrs) -> list[Symbol]:
     return [symbol for size in sizes for symbol in symbols_of(size)]
 
 
+def bound_in(attrs: Attrs) -> list[Symbol]:
+    """The sizes that a loop gives a value, in its bodies or when it has ended."""
+    inside = (size for row in attrs.get("varying", ()) for size in symbols_of(row[2]))
+    return [*found_out(attrs), *inside]
+
+
 def sizes_in(attrs: Attrs) -> list:
     """The sizes that an operation is told, where a loop may have found them out."""
     values = [v for k, v in attrs.items() if k not in ("trips", "varying")]
