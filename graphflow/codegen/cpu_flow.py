@@ -15,8 +15,6 @@ from .cpu_values import Linear, Operand, Value
 if TYPE_CHECKING:
     from .cpu import Emitter
 
-_TABLE_FAIL = 16  # offset of gf_table.fail
-
 
 class Stores:
     """What memory a loop stores to: any buffer, and these Locals."""
@@ -248,11 +246,9 @@ def run_check(e: Emitter, stmt: loop.Check) -> None:
             name = f.fresh()
             lines.append(f"{name} = extractelement {value.typed}, {width} {lane}")
             texts.append(name)
-    table, slot, fail = f.fresh(), f.fresh(), f.fresh()
+    fetching, fail = e.module.layout.fetched(f, "fail")
     lines += [
-        f"{table} = load ptr, ptr %frame, align 8",
-        f"{slot} = getelementptr i8, ptr {table}, i64 {_TABLE_FAIL}",
-        f"{fail} = load ptr, ptr {slot}, align 8",
+        *fetching,
         f"call void {fail}(ptr %frame, i32 {stmt.site}, i64 {texts[0]}, i64 {texts[1]})",
         f"br label %{after}",
     ]

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .cpu import Emitter
 
 _MOST_PACKS = 4  # of a vector loop of constant extent that becomes straight code
-_TABLE_PARALLEL_FOR = 8
 _ZERO = Linear(0, {})
 
 
@@ -194,10 +193,9 @@ def _parallel(e: Emitter, stmt: loop.For) -> None:
         e.f.do(f"call void @{name}({arguments}, i64 0, i64 {count.text})")
 
     def spread() -> None:
-        table, slot, function = e.f.fresh(), e.f.fresh(), e.f.fresh()
-        e.f.do(f"{table} = load ptr, ptr %frame, align 8")
-        e.f.do(f"{slot} = getelementptr i8, ptr {table}, i64 {_TABLE_PARALLEL_FOR}")
-        e.f.do(f"{function} = load ptr, ptr {slot}, align 8")
+        lines, function = e.module.layout.fetched(e.f, "parallel_for")
+        for line in lines:
+            e.f.do(line)
         e.f.do(
             f"call void {function}(ptr %frame, ptr @{name}, ptr {record}, i64 {count.text},"
             f" i64 {stmt.grain})"
@@ -220,7 +218,7 @@ def _outline(e: Emitter, stmt: loop.For) -> tuple[str, str]:
         if id(local) not in e.places:
             raise NeedsMemory(local)
     total = len(found.vars) + len(found.buffers) + len(found.locals) + len(found.sizes)
-    record = outer.allocate("i64", max(1, total))
+    record = outer.allocate("i64", max(1, total))  # which nothing in it is wider than
     slots: list[tuple[Value, str]] = []  # with the type each is stored as
 
     def capture(value: Value, kind: str) -> int:

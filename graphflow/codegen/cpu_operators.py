@@ -323,6 +323,8 @@ def _sign_integer(f, target, a):
 
 def _mulhi(f, target, a, b):
     bits = a.dtype.bits
+    if bits == 64 and target.machine == "wasm32":
+        return _mulhi_of_halves(f, a, b)
     wide = f"<{a.lanes} x i{2 * bits}>" if a.lanes else f"i{2 * bits}"
     shift = f"splat (i{2 * bits} {bits})" if a.lanes else str(bits)
 
@@ -333,6 +335,23 @@ def _mulhi(f, target, a, b):
     product = step(f"mul {wide} {x.text}, {y.text}", x, y)
     high = step(f"lshr {wide} {product.text}, {shift}", product)
     return step(f"trunc {wide} {high.text} to {a.type}", high)
+
+
+def _mulhi_of_halves(f: Function, a: Value, b: Value) -> Value:
+    """For machines without a product of 128 bits, where LLVM would call a function of libgcc's."""
+
+    def op(opcode: str, x: Value, y: Value) -> Value:
+        return f.op(opcode, a.dtype, x, y)
+
+    def halves(x: Value) -> tuple[Value, Value]:
+        return op("and", x, like(x, 0xFFFFFFFF)), op("lshr", x, like(x, 32))
+
+    (a0, a1), (b0, b1) = halves(a), halves(b)
+    _, carried = halves(op("mul", a0, b0))
+    low, high = halves(op("mul", a0, b1))
+    low2, high2 = halves(op("mul", a1, b0))
+    _, carried = halves(op("add", op("add", low, low2), carried))
+    return op("add", op("add", op("mul", a1, b1), carried), op("add", high, high2))
 
 
 def _same(f, target, a):

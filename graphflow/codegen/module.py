@@ -13,6 +13,7 @@ from .cpu_analysis import Analysis
 from .cpu_blocks import Function
 from .cpu_registers import NeedsMemory
 from .cpu_values import Value, type_of
+from .layout import Layout
 from .target import Target
 
 # A long operator is written in place for its first uses, which are the hot ones of small programs,
@@ -27,6 +28,7 @@ class Module:
 
     def __init__(self, target: Target):
         self.target = target
+        self.layout = Layout.of(target.pointer_bytes)
         self.functions: list[str] = []
         self._taken = 0  # functions that are in a piece
         self.versions = 0  # counts changes of memory, over all kernels

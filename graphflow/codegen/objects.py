@@ -17,7 +17,7 @@ from ..plan import Plan
 from ..sizes import Symbol
 from .link import link
 from .module import Module
-from .step import write_step
+from .step import NAMES, write_step
 from .target import Target
 
 _PIECE = 40_000  # bytes of LLVM IR that are compiled at a time
@@ -67,8 +67,10 @@ def _machine(target: Target) -> Any:
         _foreign()
         found = binding.Target.from_triple(target.triple)
     return found.create_target_machine(
-        cpu=target.cpu, features=target.features, opt=_OPTIMIZATION, reloc="pic", codemodel="small"
-    )
+        cpu=target.cpu, features=target.features, opt=_OPTIMIZATION, codemodel="small",
+        reloc="static" if target.machine == "wasm32" else "pic",  # there a module has one place
+        abiname=target.abi,
+    )  # fmt: skip
 
 
 @cache
@@ -143,8 +145,10 @@ def compile_plan(
     target: Target,
     report: Report | None = None,
     threads: int = 1,
+    names: tuple[str, str] = NAMES,
 ) -> bytes:
-    """The object of a whole step: it exports gf_sizes and gf_step (see frame.h).
+    """The object of a whole step: it exports gf_sizes and gf_step (see frame.h), or the same under
+    other `names`, C identifiers, for steps that share a program. Everything else in it is local.
 
     symbols: the order in which gf_sizes gets their values. gf_sizes writes those of
     `plan.values()`, in that order.
@@ -160,7 +164,7 @@ def compile_plan(
             if apart and module.pending > _PIECE:
                 pieces.add(module.piece())
 
-        report.functions = write_step(module, plan, symbols, written)
+        report.functions = write_step(module, plan, symbols, written, names)
         report.seconds["emit"] = time.perf_counter() - start
         if not pieces.all:
             return emit(module.text(), target, report)
@@ -172,7 +176,7 @@ def compile_plan(
 
 
 def _linkable(target: Target) -> bool:
-    return target.triple.startswith(("x86_64", "aarch64")) and "linux" in target.triple
+    return target.triple.startswith(("x86_64", "aarch64", "riscv64")) and "linux" in target.triple
 
 
 class _Piece:

@@ -1,6 +1,6 @@
 """The functions a step exports: gf_sizes and gf_step, which calls the kernels in order.
 
-See native/include/graphflow/frame.h for the structures whose offsets stand here.
+See native/include/graphflow/frame.h for what they are given.
 """
 
 from __future__ import annotations
@@ -17,31 +17,37 @@ from .cpu_blocks import Function
 from .cpu_values import Linear, Value, constant
 from .module import Module
 
-# Offsets in gf_frame and gf_table, in bytes.
-_POINTERS, _VALUES, _STATUS, _PROFILE, _LAUNCH, _PREPARED = 8, 16, 24, 28, 36, 64
-_HOST_CALL, _POLL, _LAUNCH_BEGIN, _LAUNCH_END, _GROW, _BIND = 24, 32, 40, 48, 56, 64
-_INTERRUPTED = 2
+_INTERRUPTED = 2  # GF_INTERRUPTED
 _POLLED_LAUNCHES = 2  # shorter steps end soon enough without asking
 
 
+NAMES = ("gf_sizes", "gf_step")
+
+
 def write_step(
-    module: Module, plan: Plan, symbols: Sequence[Symbol], written: Callable[[], None]
+    module: Module,
+    plan: Plan,
+    symbols: Sequence[Symbol],
+    written: Callable[[], None],
+    names: tuple[str, str] = NAMES,
 ) -> int:
     """Writes everything a plan needs; returns how many kernels are distinct. `written` is called
-    after each of them."""
+    after each of them. `names` are those of the two functions: no other one is seen outside."""
     values = plan.values()
-    _write_sizes(module, values, symbols)
+    name_of_sizes, name_of_step = names
+    _write_sizes(module, values, symbols, name_of_sizes)
     kernels: dict[int, str] = {}
     for launch in plan.launches:
         if launch.kernel is not None:
             kernels[id(launch.kernel)] = module.launched(launch.kernel)
             written()
     steps = plan.steps or tuple(range(len(plan.launches)))
-    step = _Step(module, plan, kernels, values, symbols, "gf_step")
+    step = _Step(module, plan, kernels, values, symbols, name_of_step)
     if plan.prepared:
-        once = _Step(module, plan, kernels, values, symbols, "prepare", "internal ")
+        prepare = f"{name_of_step}.prepare"
+        once = _Step(module, plan, kernels, values, symbols, prepare, "internal ")
         once.write(steps[: plan.prepared])
-        step.prepare()
+        step.prepare(prepare)
     step.write(steps[plan.prepared :])
     return len(set(kernels.values()))
 
@@ -101,8 +107,10 @@ class _Sizes:
         return value
 
 
-def _write_sizes(module: Module, values: Sequence[Dim], symbols: Sequence[Symbol]) -> None:
-    f = Function("gf_sizes", "void", ["ptr %symbols", "ptr %values"])
+def _write_sizes(
+    module: Module, values: Sequence[Dim], symbols: Sequence[Symbol], name: str
+) -> None:
+    f = Function(name, "void", ["ptr %symbols", "ptr %values"])
     sizes = _Sizes(f, module, symbols)
     found = [f.scalar(sizes.value(size)) for size in values]
     for position, value in enumerate(found):
@@ -142,36 +150,47 @@ class _Step:
         self.open: list[_Open] = []  # the loops and branches around
         self.module, self.plan, self.kernels = module, plan, kernels
         self.slots = {size: position for position, size in enumerate(values)}
+        self.layout = module.layout
         self.f = Function(name, "i32", ["ptr %frame"], linkage)
 
-    def field(self, offset: int, kind: str) -> Value:
+    def place(self, name: str) -> str:
+        """The instruction that finds a field of the frame."""
+        return f"getelementptr i8, ptr %frame, i64 {self.layout.frame[name]}"
+
+    def field(self, name: str, kind: str) -> Value:
         """A field of the frame that does not change during a step."""
-        address = self.f.pure(f"getelementptr i8, ptr %frame, i64 {offset}", int64, 0, 0)
+        address = self.f.pure(self.place(name), int64, 0, 0)
         return self.f.pure(f"load {kind}, ptr {address.text}, align 4", int64, 0, 0)
 
     def pointer(self, id_: int) -> Value:
-        return self.f.pure(f"load ptr, ptr {self.entry(id_).text}, align 8", int64, 0, 0)
+        return self.f.pure(f"load ptr, ptr {self.entry(id_).text}, {self.aligned}", int64, 0, 0)
 
     def size(self, size: Size) -> Value:
-        base = self.field(_VALUES, "ptr")
+        base = self.field("values", "ptr")
         slot = self.slots[size]
         address = self.f.pure(f"getelementptr i64, ptr {base.text}, i64 {slot}", int64, 0, 0)
         return self.f.pure(f"load i64, ptr {address.text}, align 8", int64, 0, 0)
 
-    def table(self, offset: int) -> str:
-        table = self.f.define("load ptr, ptr %frame, align 8", int64)
-        slot = self.f.define(f"getelementptr i8, ptr {table.text}, i64 {offset}", int64)
-        return self.f.define(f"load ptr, ptr {slot.text}, align 8", int64).text
+    @property
+    def aligned(self) -> str:
+        """What is known of where an address is stored."""
+        return f"align {self.layout.pointer_bytes}"
 
-    def prepare(self) -> None:
+    def table(self, function: str) -> str:
+        lines, address = self.layout.fetched(self.f, function)
+        for line in lines:
+            self.f.do(line)
+        return address
+
+    def prepare(self, function: str) -> None:
         """Fills what is kept from run to run, unless it is there."""
         f = self.f
-        found = self.field(_PREPARED, "i32")
+        found = self.field("prepared", "i32")
         missing = f.pure(f"icmp eq i32 {found.text}, 0", int64, 0, 0)
         status, failed, after = f.fresh(), f.fresh(), f.fresh("o")
         stop = f.fresh("f")
         self.cold(missing.text, [
-            f"{status} = call i32 @prepare(ptr %frame)",
+            f"{status} = call i32 @{function}(ptr %frame)",
             f"{failed} = icmp ne i32 {status}, 0",
             f"br i1 {failed}, label %{stop}, label %{after}",
             f"{stop}:",
@@ -180,7 +199,7 @@ class _Step:
 
     def write(self, steps: Sequence[int | Mark]) -> None:
         f, plan = self.f, self.plan
-        profile = self.field(_PROFILE, "i32") if steps else constant(0, int64)
+        profile = self.field("profile", "i32") if steps else constant(0, int64)
         profiled = f.pure(f"icmp ne i32 {profile.text}, 0", int64, 0, 0)
         polls = len(steps) > _POLLED_LAUNCHES
         for position, number in enumerate(steps):
@@ -190,12 +209,12 @@ class _Step:
             launch = plan.launches[number]
             if polls and position and number < plan.commit:
                 self.poll()
-            self.hook(profiled, _LAUNCH_BEGIN, number)
+            self.hook(profiled, "launch_begin", number)
             if launch.kernel is None:
                 self.host_call(launch)
             else:
                 self.launch(launch, number)
-            self.hook(profiled, _LAUNCH_END, number)
+            self.hook(profiled, "launch_end", number)
         f.do("ret i32 0")
         self.module.add(f)
 
@@ -268,9 +287,9 @@ class _Step:
         for each in mark.rows:
             size = f.scalar(self.amount(each.bytes))
             offset = f.define(f"mul i64 {row.text}, {size.text}", int64)
-            whole = f.define(f"load ptr, ptr {self.entry(each.of).text}, align 8", int64)
+            whole = f.define(f"load ptr, ptr {self.entry(each.of).text}, {self.aligned}", int64)
             address = f.define(f"getelementptr i8, ptr {whole.text}, i64 {offset.text}", int64)
-            f.do(f"store ptr {address.text}, ptr {self.entry(each.id).text}, align 8")
+            f.do(f"store ptr {address.text}, ptr {self.entry(each.id).text}, {self.aligned}")
         f.scope.known.clear()
         self.open.append(_Open(after, head, mark, place))
 
@@ -280,10 +299,10 @@ class _Step:
         f.scope.known.clear()
         for a, b in mark.swaps:
             first, second = self.entry(a), self.entry(b)
-            x = f.define(f"load ptr, ptr {first.text}, align 8", int64)
-            y = f.define(f"load ptr, ptr {second.text}, align 8", int64)
-            f.do(f"store ptr {y.text}, ptr {first.text}, align 8")
-            f.do(f"store ptr {x.text}, ptr {second.text}, align 8")
+            x = f.define(f"load ptr, ptr {first.text}, {self.aligned}", int64)
+            y = f.define(f"load ptr, ptr {second.text}, {self.aligned}", int64)
+            f.do(f"store ptr {y.text}, ptr {first.text}, {self.aligned}")
+            f.do(f"store ptr {x.text}, ptr {second.text}, {self.aligned}")
         here = f.define(f"load i64, ptr {place.text}, align 8", int64)
         more = f.define(f"add i64 {here.text}, 1", int64)
         f.do(f"store i64 {more.text}, ptr {place.text}, align 8")
@@ -294,14 +313,14 @@ class _Step:
         if symbol is not None and symbol in self.symbols:
             trips = f.define(f"load i64, ptr {place.text}, align 8", int64)
             arguments = f"ptr %frame, i32 {self.symbols[symbol]}, i64 {trips.text}"
-            self.checked_call(_BIND, arguments)
+            self.checked_call("bind", arguments)
 
     def advance(self, mark: Advance) -> None:
         """All new sizes are worked out before any of them is told."""
         values = [self.f.scalar(self.amount(size)) for _, size in mark.sizes]
         for (symbol, _), value in zip(mark.sizes, values, strict=True):
             number = self.symbols[as_symbol(symbol)]  # type: ignore[index]
-            self.checked_call(_BIND, f"ptr %frame, i32 {number}, i64 {value.text}")
+            self.checked_call("bind", f"ptr %frame, i32 {number}, i64 {value.text}")
 
     def bounded(self, count: Value, bound: int) -> Value:
         """The smaller one of a count and a number in memory, which may be negative."""
@@ -316,15 +335,15 @@ class _Step:
 
     def grow(self, stack: int, here: Value) -> None:
         """Makes room in a stack for the row of this iteration."""
-        self.checked_call(_GROW, f"ptr %frame, i32 {stack}, i64 {here.text}")
+        self.checked_call("grow", f"ptr %frame, i32 {stack}, i64 {here.text}")
 
-    def checked_call(self, offset: int, arguments: str) -> None:
-        function = self.table(offset)
-        status = self.f.define(f"call i32 {function}({arguments})", int64)
+    def checked_call(self, function: str, arguments: str) -> None:
+        address = self.table(function)
+        status = self.f.define(f"call i32 {address}({arguments})", int64)
         failed = self.f.define(f"icmp ne i32 {status.text}, 0", int64)
         address = self.f.fresh()
         self.cold(failed.text, [
-            f"{address} = getelementptr i8, ptr %frame, i64 {_STATUS}",
+            f"{address} = {self.place('status')}",
             f"store i32 {status.text}, ptr {address}, align 4",
             f"ret i32 {status.text}",
         ])  # fmt: skip
@@ -334,7 +353,7 @@ class _Step:
 
     def entry(self, id_: int) -> Value:
         """Where the address of a buffer stands."""
-        base = self.field(_POINTERS, "ptr")
+        base = self.field("pointers", "ptr")
         return self.f.pure(f"getelementptr ptr, ptr {base.text}, i64 {id_}", int64, 0, 0)
 
     def cold(self, condition: str, lines: list[str], after: str | None = None) -> None:
@@ -345,24 +364,22 @@ class _Step:
         self.f.cold += [f"{cold}:", *lines]
 
     def poll(self) -> None:
-        poll = self.table(_POLL)
+        poll = self.table("poll")
         answer = self.f.define(f"call i32 {poll}(ptr %frame)", int64)
         stop = self.f.define(f"icmp ne i32 {answer.text}, 0", int64)
         address = self.f.fresh()
         self.cold(stop.text, [
-            f"{address} = getelementptr i8, ptr %frame, i64 {_STATUS}",
+            f"{address} = {self.place('status')}",
             f"store i32 {_INTERRUPTED}, ptr {address}, align 4",
             f"ret i32 {_INTERRUPTED}",
         ])  # fmt: skip
 
-    def hook(self, profiled: Value, offset: int, number: int) -> None:
-        table, slot, function = self.f.fresh(), self.f.fresh(), self.f.fresh()
+    def hook(self, profiled: Value, function: str, number: int) -> None:
+        lines, address = self.layout.fetched(self.f, function)
         after = self.f.fresh("o")
         self.cold(profiled.text, [
-            f"{table} = load ptr, ptr %frame, align 8",
-            f"{slot} = getelementptr i8, ptr {table}, i64 {offset}",
-            f"{function} = load ptr, ptr {slot}, align 8",
-            f"call void {function}(ptr %frame, i32 {number})",
+            *lines,
+            f"call void {address}(ptr %frame, i32 {number})",
             f"br label %{after}",
         ], after)  # fmt: skip
 
@@ -373,17 +390,17 @@ class _Step:
         arguments += [f"ptr {self.pointer(id_).text}" for id_ in launch.buffers]
         arguments += [f"i64 {self.size(size).text}" for size in kernel.sizes()]
         if launch.fallible:
-            address = f.define(f"getelementptr i8, ptr %frame, i64 {_LAUNCH}", int64)
+            address = f.define(self.place("launch"), int64)
             f.do(f"store i32 {number}, ptr {address.text}, align 4")
         f.do(f"call void @{self.kernels[id(kernel)]}({', '.join(arguments)})")
         if launch.fallible:
             self.stop_on_failure()
 
     def stop_on_failure(self) -> None:
-        address = self.f.define(f"getelementptr i8, ptr %frame, i64 {_STATUS}", int64)
+        address = self.f.define(self.place("status"), int64)
         status = self.f.define(f"load i32, ptr {address.text}, align 4", int64)
         failed = self.f.define(f"icmp ne i32 {status.text}, 0", int64)
         self.cold(failed.text, [f"ret i32 {status.text}"])
 
     def host_call(self, launch: Launch) -> None:
-        self.checked_call(_HOST_CALL, f"ptr %frame, i32 {launch.call}")
+        self.checked_call("host_call", f"ptr %frame, i32 {launch.call}")

@@ -5,6 +5,7 @@ of the compile cache, and a warm start must not load LLVM.
 from __future__ import annotations
 
 import platform
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,17 @@ _V3 = _V2 + ",+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe"
 _V4 = _V3 + ",+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl"
 _AVX512 = frozenset(("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"))
 
+# What code may need of a processor, each at the number of its bit: see native/core/cpu.c, which
+# finds out what there is. Only ever add to its end.
+FEATURES = (
+    "sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "cx16", "sahf", "avx", "avx2",
+    "fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe", "avx512f", "avx512bw", "avx512cd", "avx512dq",
+    "avx512vl", "avx512vbmi", "avx512ifma", "avx512vbmi2", "avx512vnni", "avx512bf16",
+    "avx512bitalg", "avx512vpopcntdq", "avx512fp16", "avxvnni", "gfni", "pclmul", "neon",
+    "fp-armv8", "m", "a", "f", "d", "c", "mutable-globals", "nontrapping-fptoint", "sign-ext",
+    "simd128",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Target:
@@ -38,6 +50,7 @@ class Target:
     has_fma: fused multiply-add in hardware
     has_masks: loads, stores and arithmetic under a mask cost as much as without one
     has_rounding: floor, ceil, trunc and round to even are instructions
+    abi: which calling convention, as LLVM names it, where a processor has several
     l1, l2, l3: bytes of the data caches one thread has the use of
     """
 
@@ -49,6 +62,7 @@ class Target:
     has_fma: bool
     has_masks: bool
     has_rounding: bool
+    abi: str = ""
     l1: int = 32 << 10
     l2: int = 512 << 10
     l3: int = 8 << 20
@@ -65,6 +79,22 @@ class Target:
     @property
     def machine(self) -> str:
         return self.triple.split("-")[0]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The features that a processor must have to run code for this one, by name."""
+        named = [feature.removeprefix("+") for feature in self.features.split(",") if feature]
+        least = ["sse", "sse2"] if self.machine == "x86_64" else []  # which no x86-64 is without
+        return tuple(sorted({*least, *named}, key=FEATURES.index))
+
+    @property
+    def needs_bits(self) -> int:
+        """The same as a number: the bits of gf_cpu_features (cpu.h)."""
+        return sum(1 << FEATURES.index(feature) for feature in self.needs)
+
+    @property
+    def pointer_bytes(self) -> int:
+        return 4 if self.machine == "wasm32" else 8
 
 
 def _x86(features: str, **facts) -> Target:
@@ -87,14 +117,36 @@ LEVELS: dict[str, Target] = {
         "aarch64-unknown-linux-gnu", "generic", "+neon,+fp-armv8", vector_bits=128, registers=32,
         has_fma=True, has_masks=False, has_rounding=True,
     ),
+    # The V extension is left out: most of the processors in use have none.
+    "riscv64": Target(
+        "riscv64-unknown-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c", vector_bits=0, registers=32,
+        has_fma=True, has_masks=False, has_rounding=False, abi="lp64d",
+    ),
+    # What engines agree on since 2021, and every linker since then understands.
+    "wasm32": Target(
+        "wasm32-unknown-unknown", "mvp", "+mutable-globals,+nontrapping-fptoint,+sign-ext,+simd128",
+        vector_bits=128, registers=16, has_fma=False, has_masks=False, has_rounding=True,
+    ),
 }  # fmt: skip
+
+# Names as compilers have them, and the least processor that each can mean.
+_TRIPLES = (
+    (re.compile(r"x86[-_]64(-(unknown|pc))?(-linux(-gnu|-musl)?)?"), "sse2"),
+    (re.compile(r"aarch64(-unknown)?-linux(-gnu|-musl)?"), "aarch64"),
+    (re.compile(r"riscv64(-unknown)?-linux(-gnu|-musl)?"), "riscv64"),
+    (re.compile(r"wasm32(-unknown)?-(unknown|wasi|wasip1)"), "wasm32"),
+)
 
 
 def level(name: str) -> Target:
-    """A named instruction set: scalar, sse2, avx2, avx512 or aarch64."""
-    found = LEVELS.get(name)
+    """A named instruction set, one of LEVELS, or the least one of a machine that is named as
+    compilers do: "aarch64-linux-gnu", "x86_64-unknown-linux-gnu", "wasm32-wasi"."""
+    meant = next((least for names, least in _TRIPLES if names.fullmatch(name)), name)
+    found = LEVELS.get(meant)
     if found is None:
-        raise ValueError(f"no target is called {name!r}; there are {', '.join(LEVELS)}")
+        machines = "x86-64-linux-gnu, aarch64-linux-gnu, riscv64-linux-gnu, wasm32-wasi"
+        names = f"{', '.join(LEVELS)}, and triples such as {machines}"
+        raise ValueError(f"no target is called {name!r}; there are {names}")
     return found
 
 

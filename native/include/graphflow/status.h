@@ -11,6 +11,8 @@ enum {
     GF_BAD_DESCRIPTION = 21, /* an index or a size in a description is out of range */
     GF_REENTERED = 22,       /* a host call touched a variable that its own run is writing */
     GF_BAD_SIZE = 23,        /* a size came out negative, or too large to address */
+    GF_BAD_FILE = 24,        /* a file is truncated, damaged, or of another format */
+    GF_IO_ERROR = 25,        /* the system refused to read or write; the message has its words */
 };
 
 #endif
