@@ -440,12 +440,12 @@ class _Cut:
                 if not node.outputs or node.outputs[0] not in scope.tensors:
                     self._add(node, scope)
         self.sizes.symbols = known
-        results = [scope.tensors[t] for t in region.results]
+        results: list[Any] = [scope.tensors[t] for t in region.results]
         if layout.hands_on(number):
             after = [scope.latest.get(variable, values[variable]) for variable in written]
             results = layout.results(results, after)
-        elif scope.latest:
-            raise GraphError(f"{owner.name}: {region.name} writes a variable, only bodies may")
+        elif scope.latest:  # a condition; those that it does not write keep their values
+            results += [scope.latest.get(variable, values[variable]) for variable in written]
         key = (tuple(parameters), tuple(results), scope.all_effects(), region.name)
         return self.regions.setdefault(key, Region(*key))
 
