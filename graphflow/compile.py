@@ -59,18 +59,21 @@ class CompileOptions:
 
     memory_budget: bytes that a run may need at its peak, where sizes are known; values are computed
         again to keep to it
+    checkpoint: have loops keep checkpoints, whatever sizes a run may have
     """
 
     check_numerics: bool = False
     disable: frozenset[str] = frozenset()
     verify: bool = False
     memory_budget: int | None = None
+    checkpoint: bool = False
 
     def as_settings(self) -> dict[str, str]:
         return {
             "check_numerics": str(self.check_numerics),
             "disable": ",".join(sorted(self.disable)),
             "memory_budget": str(self.memory_budget),
+            "checkpoint": str(self.checkpoint),
         }
 
 
@@ -245,10 +248,14 @@ def _compile(
     pass_options = PassOptions(
         disable=disable,
         verify=options.verify or knobs.verify,
+        # Nothing tells their memory beforehand, so it is as little as it can be.
+        checkpoint_whiles=options.memory_budget is not None,
         check_numerics=options.check_numerics,
         observe=trace.observe,
         fired=trace.fired,
     )
+    if options.checkpoint:
+        pass_options = _with_checkpoints(pass_options)
     optimised = run_graph_passes(program, pass_options)
     stages["graph passes"] = time.perf_counter() - start
     with _timed(stages, "plan"):
@@ -292,6 +299,10 @@ def _compile(
     return Step(description, parts.variables, parts.origins, program, report)
 
 
+def _with_checkpoints(options: PassOptions) -> PassOptions:
+    return replace(options, checkpoint=True, disable=options.disable | {"batch_iterations"})
+
+
 def _checkpointed(
     cut: Program, program: Program, plan: Plan, budget: int, target: Any, options: PassOptions
 ):
@@ -299,9 +310,11 @@ def _checkpointed(
     and they exceed the budget."""
     from .passes.build_plan import build_plan
 
-    if plan.peak_bytes is None or plan.peak_bytes <= budget or not plan.has_loops:
+    if options.checkpoint or plan.peak_bytes is None or plan.peak_bytes <= budget:
         return program, plan
-    quiet = replace(options, checkpoint=True, disable=options.disable | {"batch_iterations"})
+    if not plan.has_loops:
+        return program, plan
+    quiet = _with_checkpoints(options)
     after = run_graph_passes(cut, quiet)
     smaller = build_plan(after, target, quiet)
     if smaller.peak_bytes is None or smaller.peak_bytes >= plan.peak_bytes:
