@@ -42,9 +42,7 @@ def _as_text(data: Mapping[str, bytes]) -> str:
     rows = []
     for name, content in data.items():
         text = content.hex("\\").upper()
-        rows.append(
-            f"\n@{name} = hidden constant [{len(content)} x i8] c\"\\{text}\", align 64"
-        )
+        rows.append(f'\n@{name} = hidden constant [{len(content)} x i8] c"\\{text}", align 64')
     return "".join(rows)
 
 
@@ -65,9 +63,6 @@ def runtime_sources() -> dict[str, bytes]:
         folder = "graphflow/" if path.parent.name == "graphflow" else ""
         found[folder + path.name] = path.read_bytes()
     return found
-
-
-
 
 
 def compiler_for(target: Target) -> list[str]:
