@@ -47,10 +47,10 @@ class Build:
         threads = " -pthread" if self.threads else ""
         if self.kind == "shared":
             return f"{self.cxx} -std=c++17 -O2 -o {program} {source} {self._links}"
+        runtime = "-Iruntime -r -nostdlib -o runtime/runtime.o runtime/[a-z]*.c"
         return (
-            f"{self.cc} -std=c11 -O2{threads} -Iruntime -r -nostdlib -o runtime/runtime.o "
-            f"runtime/[a-z]*.c && {self.cxx} -std=c++17 -O2 -o {program} {source} runtime/runtime.o "
-            f"{self._links}"
+            f"{self.cc} -std=c11 -O2{threads} {runtime} && "
+            f"{self.cxx} -std=c++17 -O2 -o {program} {source} runtime/runtime.o {self._links}"
         )
 
 

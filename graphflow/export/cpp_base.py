@@ -1,5 +1,5 @@
-"""What the C++ headers of all models have alike, each in its own namespace: no header of ours has to
-be found, and models of any versions go together."""
+"""What the C++ headers of all models have alike, each in its own namespace: none of ours has to be
+found, and models of any versions go together."""
 
 INCLUDES = """\
 #include <array>
@@ -41,11 +41,11 @@ public:
 
     constexpr Span() noexcept = default;
     constexpr Span(T *data, std::size_t size) noexcept : data_(data), size_(size) {}
-    template <class Container,
-              class Element = std::remove_pointer_t<decltype(std::data(std::declval<Container &>()))>,
+    template <class Container, class Data = decltype(std::data(std::declval<Container &>())),
               class = decltype(std::size(std::declval<Container &>())),
-              class = std::enable_if_t<std::is_convertible_v<Element (*)[], T (*)[]> &&
-                                       !std::is_same_v<std::decay_t<Container>, Span>>>
+              class = std::enable_if_t<
+                  std::is_convertible_v<std::remove_pointer_t<Data> (*)[], T (*)[]> &&
+                  !std::is_same_v<std::decay_t<Container>, Span>>>
     constexpr Span(Container &&container) noexcept
         : data_(std::data(container)), size_(std::size(container))
     {
@@ -119,14 +119,16 @@ template <class Pool>
 HostPool host_pool(Pool &pool) noexcept
 {
     return {&pool, [](void *self, std::int32_t tasks, void (*task)(void *, std::int32_t),
-                      void *data) noexcept { (*static_cast<Pool *>(self))(tasks, Task(task, data)); }};
+                      void *data) noexcept {
+                (*static_cast<Pool *>(self))(tasks, Task(task, data));
+            }};
 }
 
 /* How a model is to run. */
 struct Options {
     std::string weights = {};         /* a file to load the variables from; empty: none */
     std::int32_t threads = 0;         /* that work on one run; 0: one for each processor */
-    HostPool pool = {};               /* the host's threads instead of the model's, `threads` many */
+    HostPool pool = {};               /* the host's threads, `threads` many */
     Span<std::byte> arena = {};       /* memory for runs, aligned to 64 bytes; runs take turns */
     std::string instruction_set = {}; /* empty: the best that this processor has */
 };
@@ -197,8 +199,14 @@ public:
         const bool below = a.value_ % b.value_ != 0 && (a.value_ < 0) != (b.value_ < 0);
         return a.value_ / b.value_ - (below ? 1 : 0);
     }
-    friend constexpr Count larger(Count a, Count b) noexcept { return a.value_ > b.value_ ? a : b; }
-    friend constexpr Count smaller(Count a, Count b) noexcept { return a.value_ < b.value_ ? a : b; }
+    friend constexpr Count larger(Count a, Count b) noexcept
+    {
+        return a.value_ > b.value_ ? a : b;
+    }
+    friend constexpr Count smaller(Count a, Count b) noexcept
+    {
+        return a.value_ < b.value_ ? a : b;
+    }
 
 private:
     static constexpr std::int64_t limit = std::int64_t{1} << 61;

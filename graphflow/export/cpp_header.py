@@ -6,22 +6,17 @@ from ..version import __version__
 from . import cpp_base as base
 from . import cpp_model
 from .commands import Build
-from .cpp_signature import CppSignature, cpp_signatures
+from .cpp_calls import functions, settling, throwing_functions
+from .cpp_types import CppSignature, cpp_signatures, signature_types
 from .example import cpp_example
 from .header import C_TYPES, STATUSES, commented, described, has_file
 from .layout import with_comments, wrapped
 from .model import Model
 from .names import Scope, c_string, in_comment
 
-# Names of the namespace that no signature's types may have.
-TYPES = (
-    "Status", "Error", "Span", "Array", "Tensor", "Task", "HostPool", "Options", "Variable",
-    "Declared", "Model", "VariableInfo",
-)  # fmt: skip
-
 
 def cpp_header(model: Model, build: Build) -> str:
-    signatures = cpp_signatures(model, TYPES)
+    signatures = cpp_signatures(model)
     upper = model.prefix.upper()
     parts = [
         _opening(model, build, signatures),
@@ -39,7 +34,10 @@ def cpp_header(model: Model, build: Build) -> str:
         base.DETAIL,
         base.OPTIONS,
         _variables(model),
-        *(f"{s.types()}\n" for s in signatures),
+        *map(signature_types, signatures),
+        "namespace detail {\n",
+        *(f"{settling(s)}\n" for s in signatures),
+        "} /* namespace detail */\n",
         _model(model, signatures),
         f"}} /* namespace {model.prefix} */\n#endif",
     ]
@@ -50,8 +48,8 @@ def cpp_header(model: Model, build: Build) -> str:
 def _opening(model: Model, build: Build, signatures: list[CppSignature]) -> str:
     source = cpp_example(model, signatures)
     text = (
-        "Sizes are worked out from the lengths of feeds, and checked. What has no length of its own "
-        "is set by name, as sizes are that no length tells. Functions whose names begin with try_ "
+        "Sizes are worked out from the lengths of feeds, and checked; those that no length tells "
+        "are set by name. Functions whose names begin with try_ "
         "return a status and throw nothing; they are all there is without exceptions."
     )
     return "\n".join([
@@ -78,7 +76,7 @@ def _constants(model: Model) -> str:
 inline constexpr const char *version = "{__version__}"; /* of the graphflow that exported it */
 inline constexpr const char *target = "{model.triple}";
 inline constexpr const char *hash = @U@_HASH;
-inline constexpr const char *weights_file = {weights}; /* beside the library; null: it holds them */
+inline constexpr const char *weights_file = {weights}; /* null: none is needed */
 inline constexpr std::int64_t weights_bytes = @U@_WEIGHTS_BYTES;
 """
 
@@ -115,12 +113,12 @@ def _model(model: Model, signatures: list[CppSignature]) -> str:
     parts = [cpp_model.OPENING]
     if has_variables:
         parts.append(cpp_model.VARIABLES)
-    parts += [f"{s.trying()}\n" for s in signatures]
+    parts += [f"\n{functions(s)}" for s in signatures]
     parts.append(cpp_model.THROWING)
     if has_variables:
         parts.append(cpp_model.THROWING_VARIABLES)
-    parts += [f"{s.throwing()}\n" for s in signatures]
+    parts += [f"\n{throwing_functions(s)}" for s in signatures]
     return "".join([*parts, "#endif\n", cpp_model.CLOSING])
 
 
-__all__ = ["TYPES", "cpp_header"]
+__all__ = ["cpp_header"]

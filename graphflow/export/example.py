@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from ..sizes import evaluate, symbols_of
-from .cpp_signature import CppSignature, deductions
+from .cpp_sizes import deductions
+from .cpp_types import CppSignature
 from .header import C_TYPES, has_file
 from .model import Model, Value
 

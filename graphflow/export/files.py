@@ -8,8 +8,8 @@ import numpy as np
 
 from .cmake import config_file, version_file
 from .commands import build_of
-from .cpp_header import TYPES, cpp_header
-from .cpp_signature import cpp_signatures
+from .cpp_header import cpp_header
+from .cpp_types import cpp_signatures
 from .example import cpp_example
 from .header import c_header, has_file
 from .manifest import manifest
@@ -22,7 +22,7 @@ def beside(model: Model, kind: str, present: Sequence[str]) -> dict[str, bytes]:
     already: the library, and the sources of the runtime unless the library holds it."""
     build = build_of(model, kind, present)
     command = build.cpp_host("example.cpp", "example")
-    example = cpp_example(model, cpp_signatures(model, TYPES))
+    example = cpp_example(model, cpp_signatures(model))
     texts = {
         f"{model.name}.h": c_header(model, build),
         f"{model.name}.hpp": cpp_header(model, build),

@@ -42,7 +42,9 @@ def _as_text(data: Mapping[str, bytes]) -> str:
     rows = []
     for name, content in data.items():
         text = content.hex("\\").upper()
-        rows.append(f'\n@{name} = hidden constant [{len(content)} x i8] c"\\{text}", align 64')
+        rows.append(
+            f"\n@{name} = hidden constant [{len(content)} x i8] c\"\\{text}\", align 64"
+        )
     return "".join(rows)
 
 
@@ -63,6 +65,9 @@ def runtime_sources() -> dict[str, bytes]:
         folder = "graphflow/" if path.parent.name == "graphflow" else ""
         found[folder + path.name] = path.read_bytes()
     return found
+
+
+
 
 
 def compiler_for(target: Target) -> list[str]:

@@ -169,9 +169,7 @@ class ModelText:
         head = f"define {result} @{full}({', '.join(parameters)}) #0 {{"
         self.bodies.append("\n".join([head, *(f"  {line}" for line in body), "}"]))
 
-    def forward(
-        self, name: str, result: str, callee: str, *parameters: str, first: str = ""
-    ) -> None:
+    def forward(self, name: str, result: str, callee: str, *parameters: str, first: str = "") -> None:
         """A function that passes its arguments on, after `first`."""
         named = [f"{kind} %a{i}" for i, kind in enumerate(parameters)]
         arguments = ", ".join([first, *named] if first else named)
