@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from . import layout
 from .cpp_sizes import count_of, deductions, expression
 from .cpp_types import CppSignature
-from .header import C_TYPES
-from .layout import block_comment, call, spread
+from .layout import block_comment
 from .model import Value
 from .names import c_string, in_comment
 
+_INDENT = 8  # of what stands in functions of a class
 _STOP = ["if (status != Status::ok) {", "    return status;", "}"]
+
+
+def call(head: str, arguments: Sequence[str], tail: str) -> list[str]:
+    return spread(f"{head}(", arguments, f"){tail}")
+
+
+def spread(start: str, parts: Sequence[str], end: str) -> list[str]:
+    return layout.spread(start, parts, end, width=layout.WIDTH - _INDENT)
 
 
 def _function(head: str, parameters: Sequence[str], tail: str, body: Sequence[str]) -> list[str]:
@@ -33,7 +42,7 @@ def settling(cpp: CppSignature) -> str:
     for name, feed, each in deductions(s):
         body.append(f"deduce({name}, feeds.{feed.c_name}, {expression(each)});")
     for z in s.sizes:
-        text = f"{cpp.title}: no length tells size {z.c_name} ({z.where}), and it is not set"
+        text = f"{cpp.title}: no length tells size {z.c_name}, and it is not set"
         body += [f"if ({z.c_name} < 0) {{", *_refused(text), "}"]
     body += [f"sizes.{z.c_name} = {z.c_name};" for z in s.sizes]
     body += ["Status status = Status::ok;"] * bool(_sized(s.feeds))
@@ -53,7 +62,8 @@ def settling(cpp: CppSignature) -> str:
 
 
 def _refused(text: str) -> list[str]:
-    return call("return refuse", ["Status::bad_argument", '"%s"', c_string(text)], ";", "    ")
+    lines = call("return refuse", ["Status::bad_argument", '"%s"', c_string(text)], ";")
+    return [f"    {line}" for line in lines]
 
 
 def functions(cpp: CppSignature) -> str:

@@ -32,7 +32,7 @@ def _atom(atom) -> str:
 
 def count_of(value: Value) -> str:
     """How many elements a value has that is not open."""
-    return expression(product(value.shape))
+    return expression(product(dim for dim in value.shape if dim is not None))
 
 
 def deductions(s: Signature) -> list[tuple[str, Value, Dim]]:
@@ -52,13 +52,15 @@ def deductions(s: Signature) -> list[tuple[str, Value, Dim]]:
 
 def _deduce(name: str, feed: Value, known: set[str]) -> list[tuple[str, Value, Dim]]:
     """The feed's other dimensions, if this size is one of them and nothing else is unknown."""
-    others = []
+    others: list[Dim] = []
     for dim in feed.shape:
         symbol = as_symbol(dim)
+        if dim is None:
+            return []
         if symbol is None or symbol.name != name:
             others.append(dim)
     unknown = {found.name for dim in others for found in symbols_of(dim)} - known
-    if unknown or None in others or len(others) + 1 != len(feed.shape):
+    if unknown or len(others) + 1 != len(feed.shape):
         return []
     return [(name, feed, product(others))]
 

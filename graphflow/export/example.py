@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from ..sizes import evaluate, symbols_of
 from .cpp_sizes import deductions
 from .cpp_types import CppSignature
-from .header import C_TYPES, has_file
+from .header import C_TYPES, has_file, length
 from .model import Model, Value
 
 
@@ -47,13 +45,6 @@ def cpp_example(model: Model, signatures: Sequence[CppSignature]) -> str:
     return "\n".join(lines)
 
 
-def length(value: Value) -> int:
-    """How many elements a feed has where each size is 1."""
-    return math.prod(
-        evaluate(dim, dict.fromkeys(symbols_of(dim), 1)) for dim in value.shape if dim is not None
-    )
-
-
 def _initializers(model: Model, signatures: Sequence[CppSignature]) -> list[CppSignature]:
     """What has to run first, where variables have no values yet."""
     if all(v.value is not None for v in model.variables):
@@ -72,4 +63,4 @@ def _printed(o: Value) -> str:
     return f'        std::printf("{o.c_name}[0] = %g\\n", {value});'
 
 
-__all__ = ["cpp_example", "length"]
+__all__ = ["cpp_example"]

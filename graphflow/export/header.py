@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..sizes import FloorDiv, Maximum, Minimum, symbols_of
-from ..sizes import evaluate as size_under
+import math
+
+from ..sizes import FloorDiv, Maximum, Minimum, evaluate, symbols_of
 from .commands import Build
 from .layout import block_comment, call, with_comments, wrapped
 from .model import Model, Signature, Value, Variable
@@ -95,18 +96,19 @@ def has_file(model: Model) -> bool:
 def _elements(value: Value) -> str:
     """How many elements there are when each size is 1, as a constant expression in their names; one
     at least, which is what an array of C has."""
-    product, plain = 1, True
-    for dim in value.shape:
-        symbols = list(symbols_of(dim))
-        number = size_under(dim, dict.fromkeys(symbols, 1)) if symbols else dim
-        product *= number
-        plain = plain and not _is_computed(dim)
-    if not value.shape or product < 1 or not plain:
-        return str(max(product, 1))
+    count = length(value)
+    if not value.shape or count < 1 or any(map(_is_computed, value.shape)):
+        return str(max(count, 1))
     parts = [str(dim) for dim in value.shape]
     return " * ".join(
         part if part.isidentifier() or part.isdigit() else f"({part})" for part in parts
     )
+
+
+def length(value: Value) -> int:
+    """How many elements there are when each size is 1, of a value that is not open."""
+    known = [dim for dim in value.shape if dim is not None]
+    return math.prod(evaluate(dim, dict.fromkeys(symbols_of(dim), 1)) for dim in known)
 
 
 def _is_computed(dim) -> bool:
@@ -321,5 +323,5 @@ def _signature(model: Model, s: Signature) -> str:
 
 __all__ = [
     "C_TYPES", "STATUSES", "arena_bytes", "c_header", "commented", "described", "example",
-    "has_file",
+    "has_file", "length",
 ]  # fmt: skip

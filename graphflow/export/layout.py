@@ -46,14 +46,16 @@ def call(head: str, arguments: Sequence[str], tail: str, indent: str = "") -> li
     return spread(f"{head}(", arguments, f"){tail}", indent)
 
 
-def spread(start: str, parts: Sequence[str], end: str, indent: str = "") -> list[str]:
+def spread(
+    start: str, parts: Sequence[str], end: str, indent: str = "", width: int = WIDTH
+) -> list[str]:
     """Parts with commas between `start` and `end`, continued on lines that are indented by four
     more."""
     lines = [f"{indent}{start}"]
     for i, part in enumerate(parts):
         piece = part + ("," if i + 1 < len(parts) else end)
         glue = "" if i == 0 or lines[-1].endswith("(") else " "
-        if len(lines[-1]) + len(glue) + len(piece) > WIDTH:
+        if len(lines[-1]) + len(glue) + len(piece) > width:
             lines.append(f"{indent}    {piece}")
         else:
             lines[-1] += glue + piece

@@ -10,8 +10,8 @@ RUNTIME = "graphflow-runtime"
 
 
 def model_package(model: Model, build: Build) -> str:
-    """NAME.pc. What is linked is what lies beside it; the runtime is a package of its own, so that a
-    host of several models has it once."""
+    """NAME.pc. The runtime is a package of its own, so that a host of several models has it
+    once."""
     if build.kind == "shared":
         libs = f"-L${{pcfiledir}} -l{model.name} -Wl,-rpath,${{pcfiledir}}"
     else:

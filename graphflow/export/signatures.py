@@ -39,7 +39,7 @@ class Signature:
 
 
 def resolve(graph: Graph, signatures: Mapping[str, Mapping[str, Any]]) -> list[Signature]:
-    """The signatures of `export`, checked. Raises FeedError, FetchError, TypeError or ValueError."""
+    """Those of `export`, checked. Raises FeedError, FetchError, TypeError or ValueError."""
     if not isinstance(signatures, Mapping) or not signatures:
         raise TypeError(
             'export: signatures must be a dict such as {"predict": {"feeds": {"x": x}, '
