@@ -28,6 +28,17 @@ _V3 = _V2 + ",+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe"
 _V4 = _V3 + ",+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl"
 _AVX512 = frozenset(("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"))
 
+# What code may need of a processor, each at the number of its bit: see native/core/cpu.c, which
+# finds out what there is. Only ever add to its end.
+FEATURES = (
+    "sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "cx16", "sahf", "avx", "avx2",
+    "fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe", "avx512f", "avx512bw", "avx512cd", "avx512dq",
+    "avx512vl", "avx512vbmi", "avx512ifma", "avx512vbmi2", "avx512vnni", "avx512bf16",
+    "avx512bitalg", "avx512vpopcntdq", "avx512fp16", "avxvnni", "gfni", "pclmul", "neon",
+    "fp-armv8", "m", "a", "f", "d", "c", "mutable-globals", "nontrapping-fptoint", "sign-ext",
+    "simd128",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Target:
@@ -68,6 +79,18 @@ class Target:
     @property
     def machine(self) -> str:
         return self.triple.split("-")[0]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The features that a processor must have to run code for this one, by name."""
+        named = [feature.removeprefix("+") for feature in self.features.split(",") if feature]
+        least = ["sse", "sse2"] if self.machine == "x86_64" else []  # which no x86-64 is without
+        return tuple(sorted({*least, *named}, key=FEATURES.index))
+
+    @property
+    def needs_bits(self) -> int:
+        """The same as a number: the bits of gf_cpu_features (cpu.h)."""
+        return sum(1 << FEATURES.index(feature) for feature in self.needs)
 
     @property
     def pointer_bytes(self) -> int:

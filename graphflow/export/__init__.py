@@ -1,16 +1,20 @@
 """Ahead-of-time export: a graph as a library that C and C++ programs link.
 
-signatures   named feeds and fetches, checked
-steps        each of them compiled for each instruction set, by the Session's own pipeline
-model        what the export consists of: names, sizes, variables
-model_object, constants   the object that describes it and has the functions
-library      objects, static and shared libraries; the runtime's sources
-files        everything that lies beside them:
-header       NAME.h
-cpp_header   NAME.hpp, of cpp_base, cpp_model and cpp_signature
-cmake, pkgconfig, manifest, example     for builds and for people
-commands     how a host is built, as those files say it
-names, layout                           names and lines of C and C++
+What it takes:
+
+    signatures   named feeds and fetches, checked
+    steps        each of them compiled for each instruction set, by the Session's own pipeline
+    model        what the export consists of: names, sizes, variables
+    model_object, constants   the object that describes it and has the functions
+    library      objects, static and shared libraries; the runtime's sources
+
+and what lies beside the library (files):
+
+    header       NAME.h
+    cpp_header   NAME.hpp, of cpp_base, cpp_model, cpp_types, cpp_sizes and cpp_calls
+    cmake, pkgconfig, manifest, example   for builds and for people
+    commands     how a host is built, as those files say it
+    names, layout   names and lines of C and C++
 """
 
 from __future__ import annotations
@@ -94,7 +98,7 @@ def export(
 
 def _values(steps: Steps, session: Session | None) -> list[Any]:
     """The value of each variable, None where it has none yet."""
-    values = []
+    values: list[Any] = []
     for variable in steps.variables:
         if session is not None and session.is_initialized(variable):
             values.append(session.variable_value(variable))

@@ -69,10 +69,10 @@ class Constants:
 
     def text(self, text: str) -> str:
         data = text.encode()
-        return self._add(f"[{len(data) + 1} x i8] c\"{_escaped(data)}\\00\"")
+        return self._add(f'[{len(data) + 1} x i8] c"{_escaped(data)}\\00"')
 
     def data(self, data: bytes, align: int = 64) -> str:
-        return self._add(f"[{len(data)} x i8] c\"{_escaped(data)}\"", align)
+        return self._add(f'[{len(data)} x i8] c"{_escaped(data)}"', align)
 
     def array(self, kind: str | Struct, rows: Sequence) -> str:
         """An array, or null for none. Rows are values, or of a Struct its fields' values."""

@@ -15,6 +15,8 @@ from .archive import archive
 from .model import Model
 from .model_object import RUNTIME, ModelText
 
+ENTRY = "gf_model_entry"
+
 
 def objects(model: Model, target: Target) -> dict[str, tuple[bytes, list[str]]]:
     """Object files by name, each with the symbols it defines for others: one, where objects of the
@@ -42,9 +44,7 @@ def _as_text(data: Mapping[str, bytes]) -> str:
     rows = []
     for name, content in data.items():
         text = content.hex("\\").upper()
-        rows.append(
-            f"\n@{name} = hidden constant [{len(content)} x i8] c\"\\{text}\", align 64"
-        )
+        rows.append(f'\n@{name} = hidden constant [{len(content)} x i8] c"\\{text}", align 64')
     return "".join(rows)
 
 
@@ -67,9 +67,6 @@ def runtime_sources() -> dict[str, bytes]:
     return found
 
 
-
-
-
 def compiler_for(target: Target) -> list[str]:
     """The command of a C compiler for the target. GraphError where none is found."""
     native = host().triple == target.triple
@@ -86,11 +83,21 @@ def compiler_for(target: Target) -> list[str]:
     )
 
 
+def _entry(model: Model, target: Target) -> str:
+    """What gf_model_open looks for: see gf_model_export in model.h."""
+    return f"""target triple = "{target.triple}"
+@{model.prefix}_spec = external constant i8
+@gf_model_all_functions = external hidden constant i8
+@{ENTRY} = constant {{ptr, ptr}} {{ptr @{model.prefix}_spec, ptr @gf_model_all_functions}}
+"""
+
+
 def shared_library(
     model: Model, target: Target, made: Mapping[str, tuple[bytes, list[str]]], folder: Path,
     output: Path,
 ) -> None:  # fmt: skip
     """Links objects and runtime into a shared library that shows the model's functions alone."""
+    made = {**made, "entry.o": (emit(_entry(model, target), target), [ENTRY])}
     names = sorted({symbol for _, symbols in made.values() for symbol in symbols})
     script = folder / "exports.map"
     script.write_text("{ global: " + " ".join(f"{n};" for n in names) + " local: *; };\n")

@@ -171,7 +171,7 @@ def _dim(dim: Dim, sizes: Mapping[Symbol, int]) -> int:
     if isinstance(dim, int):
         return dim
     symbol = as_symbol(dim)
-    return ~sizes[symbol] if symbol in sizes else COMPUTED
+    return COMPUTED if symbol is None or symbol not in sizes else ~sizes[symbol]
 
 
 def _spelled(dim: Dim, spelled: Mapping[Symbol, Size]) -> Dim | None:

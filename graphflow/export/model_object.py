@@ -169,7 +169,9 @@ class ModelText:
         head = f"define {result} @{full}({', '.join(parameters)}) #0 {{"
         self.bodies.append("\n".join([head, *(f"  {line}" for line in body), "}"]))
 
-    def forward(self, name: str, result: str, callee: str, *parameters: str, first: str = "") -> None:
+    def forward(
+        self, name: str, result: str, callee: str, *parameters: str, first: str = ""
+    ) -> None:
         """A function that passes its arguments on, after `first`."""
         named = [f"{kind} %a{i}" for i, kind in enumerate(parameters)]
         arguments = ", ".join([first, *named] if first else named)
@@ -225,7 +227,7 @@ def _array(name: str, kind: str, values: Sequence[str], fields: int = 0) -> list
     structured = kind.startswith("{")
     parts = kind.strip("{}").split(", ")
     for i in range(count):
-        row = values[i * fields : (i + 1) * fields] if fields else [values[i]]
+        row = list(values[i * fields : (i + 1) * fields]) if fields else [values[i]]
         if structured:
             row += [f"{part} null" for part in parts[len(row) :]]
         for j, value in enumerate(row):

@@ -30,7 +30,7 @@ class Variant:
 
     def features(self) -> tuple[int, tuple[str, ...]]:
         """What a processor must have to run it: as bits (see cpu.h), and by name."""
-        return (0, ())
+        return self.target.needs_bits, self.target.needs
 
 
 def variants(target: str | None) -> list[Variant]:

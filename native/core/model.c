@@ -70,9 +70,10 @@ static int32_t define_variables(gf_model *model)
                (size_t)variable->tensor.rank * sizeof *use.new_dims);
         use.after = gf_buffer_borrow(model->heap, variable->value,
                                      (size_t)gf_variable_bytes(variable));
-        gf_store_end(model->store, &use, 1, use.after != NULL);
-        if (use.after == NULL) {
-            return GF_NO_MEMORY;
+        status = use.after ? GF_OK : GF_NO_MEMORY;
+        gf_store_end(model->store, &use, 1, status == GF_OK);
+        if (status != GF_OK) {
+            return status;
         }
     }
     return GF_OK;

@@ -284,7 +284,7 @@ const char *gf_weights_metadata(const gf_weights *weights, const char *key)
         return NULL;
     }
     gf_pair wanted = {key, NULL};
-    const gf_pair *found = bsearch(&wanted, weights->metadata, weights->pair_count,
-                                   sizeof *weights->metadata, by_key);
+    const gf_pair *found =
+        bsearch(&wanted, weights->metadata, weights->pair_count, sizeof *weights->metadata, by_key);
     return found != NULL ? found->value : NULL;
 }

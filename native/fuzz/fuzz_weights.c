@@ -22,6 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count);
         }                                                                                          \
     } while (0)
 
+static volatile unsigned touched; /* so that what is read counts */
+
 static unsigned visit(const gf_weights *weights, int32_t index)
 {
     gf_weight array = gf_weights_at(weights, index);
@@ -52,9 +54,8 @@ static void check(const uint8_t *bytes, size_t count)
         MUST(message[0] != '\0' && memchr(message, '\0', sizeof message) != NULL);
         return;
     }
-    volatile unsigned sum = 0;
     for (int32_t i = 0; i < gf_weights_count(weights); i++) {
-        sum += visit(weights, i);
+        touched = visit(weights, i);
     }
     MUST(gf_weights_at(weights, gf_weights_count(weights)).name == NULL);
     status = gf_weights_verify(weights, message, sizeof message);

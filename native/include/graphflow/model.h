@@ -128,6 +128,21 @@ const char *gf_model_instruction_set(const gf_model *model);
 int32_t gf_model_run(gf_model *model, int32_t signature, const int64_t *sizes,
                      const gf_argument *feeds, const gf_result *results);
 
+/* A feed or a result by its name, for hosts that choose models while they run. */
+typedef struct gf_named {
+    const char *name;
+    int32_t dtype; /* gf_dtype */
+    int32_t rank;
+    int64_t *dims; /* of a feed: its shape; of a result: gets it, unless NULL */
+    void *data;    /* of a feed: only read */
+    int64_t bytes;
+} gf_named;
+
+/* Runs a signature by name. Every feed must be there, results may be left out; dtypes, ranks and
+ * bytes are checked. */
+int32_t gf_model_run_named(gf_model *model, const char *signature, const gf_named *feeds,
+                           int32_t feed_count, const gf_named *results, int32_t result_count);
+
 /* Provides all memory for `runs` runs of a signature at a time with these sizes, so that none of
  * them has to ask for any (outputs whose shapes only a run knows excepted). */
 int32_t gf_model_reserve(gf_model *model, int32_t signature, const int64_t *sizes, int32_t runs);
@@ -150,6 +165,34 @@ int32_t gf_model_save(gf_model *model, const char *path);
 /* Gives all variables the values in a safetensors file, at one moment: runs under way end with the
  * old ones. The file must have every variable of the model, in its dtype and shape. */
 int32_t gf_model_load(gf_model *model, const char *path);
+
+/* The functions above, as a shared library hands them out: it has a runtime of its own, so that
+ * libraries of several versions get along in one process. */
+typedef struct gf_model_functions {
+    uint32_t form; /* GF_MODEL_FORM */
+    uint32_t reserved;
+    int32_t (*create)(const gf_model_spec *, const gf_model_options *, gf_model **);
+    void (*destroy)(gf_model *);
+    const char *(*instruction_set)(const gf_model *);
+    int32_t (*run)(gf_model *, int32_t, const int64_t *, const gf_argument *, const gf_result *);
+    int32_t (*run_named)(gf_model *, const char *, const gf_named *, int32_t, const gf_named *,
+                         int32_t);
+    int32_t (*reserve)(gf_model *, int32_t, const int64_t *, int32_t);
+    int32_t (*arena_bytes)(gf_model *, int32_t, const int64_t *, int64_t *);
+    int32_t (*get)(gf_model *, int32_t, void *, int64_t, int64_t *);
+    int32_t (*set)(gf_model *, int32_t, const void *, int64_t, const int64_t *);
+    int32_t (*save)(gf_model *, const char *);
+    int32_t (*load)(gf_model *, const char *);
+    const char *(*message)(void);
+} gf_model_functions;
+
+extern const gf_model_functions gf_model_all_functions;
+
+/* What a shared library exports under the name gf_model_entry. */
+typedef struct gf_model_export {
+    const gf_model_spec *spec;
+    const gf_model_functions *functions;
+} gf_model_export;
 
 /* What was wrong in the last call of this thread that failed. Valid until its next one. */
 const char *gf_message(void);
