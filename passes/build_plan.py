@@ -194,6 +194,7 @@ class Planner(Outline):
         commit = len(launches)
         prepared = sum(launched.prepared for launched in launches)
         writers = {self.states[v]["write"] for v in in_place}
+        writers |= {v for v, key in self.schedule.chained.items() if key in writers}
         for number, launched in enumerate(launches):
             if writers & launched.writes:
                 commit = min(commit, number)

@@ -111,13 +111,13 @@ def reuse(
     given: Collection[Hashable],
     first: Mapping[Hashable, int],
     last: Mapping[Hashable, int],
-) -> dict[Tensor, Tensor]:
+) -> dict[Hashable, Hashable]:
     """Which values are written over another one, through chains: value -> the first of its chain.
 
     `clusters` come in order; what is `given` does not live in the arena; `first` and `last` are the
     numbers of the clusters that use a value.
     """
-    result: dict[Tensor, Tensor] = {}
+    result: dict[Hashable, Hashable] = {}
     for number, cluster in enumerate(clusters):
         taken: set[Tensor] = set()
         for out in cluster.stored:

@@ -11,11 +11,12 @@ from ..ir.program import Program
 from ..plan import ARENA, CONSTANT, FEED, KEPT, LATE, OUTPUT, ROW, STACK, STATE_IN, STATE_OUT
 from ..sizes import Dim, is_trip_symbol, product, symbols_of
 from .bodies import Inside
+from .chains import Link, chain
 from .cluster import TOGETHER, Cluster
 from .fuse import fuse
 from .index_math import estimate
-from .memory import Arena, Life, assign, reuse, safe_in_place
-from .places import Places, Stored
+from .memory import Arena, Life, assign, reuse
+from .places import Place, Places, Stored
 from .schedule import Schedule, Write, schedule
 
 _ORDER = {
@@ -24,6 +25,7 @@ _ORDER = {
 }  # fmt: skip
 # Where the bytes of a run are that its plan does not know, or that count elsewhere.
 _UNCOUNTED = (ARENA, FEED, ROW, STACK, LATE)
+_NOWHERE = Place(ARENA, 0)
 
 
 @dataclass
@@ -73,7 +75,7 @@ class Outline(Places):
     def _scheduled(self) -> Schedule:
         clusters = [*self.fusion.clusters, *self.copies]
         by_copy = {c.copy[1]: c for c in self.copies if c.copy is not None}
-        fetched = {key for key, _ in self.outputs}
+        fetched = [key for key, _ in self.outputs]
         writes, updates = [], set()
         for variable, state in self.states.items():
             key, read = state["write"], state["read"]
@@ -81,20 +83,33 @@ class Outline(Places):
                 continue
             cluster = by_copy.get(key) or self.fusion.cluster_of[key]
             updates.add(cluster)
-            if read is None or read in fetched or "in_place_state" in self.disable:
-                continue
-            if tuple(state["shape"]) == tuple(read.dims) and safe_in_place(cluster, key, read):
-                writes.append(Write(variable, cluster, read))
+            kept = read in fetched or "in_place_state" in self.disable
+            if kept or (read is not None and tuple(state["shape"]) != tuple(read.dims)):
+                read = None
+            writes.append(Write(self._chain(cluster, key, read), variable, read))
+        for key in dict.fromkeys(fetched):
+            made = isinstance(key, Tensor) and self.places.get(key, _NOWHERE).place == OUTPUT
+            if made and key in self.fusion.cluster_of:
+                writes.append(Write(self._chain(self.fusion.cluster_of[key], key, None)))
 
         def arena_bytes(tensor: Tensor) -> int:
             if tensor in self.places or tensor.node.op.kind == LEAF:
                 return 0
             return estimate(product(tensor.dims)) * tensor.dtype.bytes
 
-        return schedule(
+        found = schedule(
             clusters, self.fusion.cluster_of, writes, updates, arena_bytes, self.disable,
             transaction=self.inside is None,
         )  # fmt: skip
+        self.places.update({value: self.places[key] for value, key in found.chained.items()})
+        return found
+
+    def _chain(self, cluster: Cluster, key: Hashable, old: Tensor | None) -> tuple[Link, ...]:
+        """The values on the way to `key` that could be in its memory."""
+        last = Link(cluster, key)
+        if "memory.in_place" in self.disable:
+            return (last,)
+        return chain(last, old, self.fusion.cluster_of, self.places)
 
     def clusters(self) -> list[Cluster]:
         """All clusters in the order in which they run."""
@@ -133,10 +148,12 @@ class Outline(Places):
 
         twins_last()
         stored = {key: self.stored(key) for key in dict.fromkeys((*self.places, *first))}
-        over = {}
+        over: dict[Hashable, Hashable] = {}
         if "memory.in_place" not in self.disable:
-            over = reuse([cluster for cluster, _ in moments], self.places, first, last)
+            over.update(reuse([cluster for cluster, _ in moments], self.places, first, last))
+        over.update(self.schedule.chained)
         for key, source in over.items():
+            first[source] = min(first[source], first[key])
             last[source] = max(last[source], last[key])
         twins_last()  # what is written over one of them may be in the memory of the other
         # Stable: arena buffers stay in order of first use.

@@ -268,7 +268,7 @@ class BodyPlanner:
         sites, calls = len(around.sites.sites), len(around.calls)
         items = sub.items()
         rows = [row for item in items for row in item.moments()]
-        over: dict[Tensor, Tensor] = {}
+        over: dict[Hashable, Hashable] = dict(sub.schedule.chained)
         if "memory.in_place" not in around.disable:
             first: dict[Hashable, int] = {}
             last: dict[Hashable, int] = {}
@@ -276,11 +276,11 @@ class BodyPlanner:
                 for key in keys:
                     first.setdefault(key, number)
                     last[key] = number
-            over = reuse([cluster for cluster, _ in rows], sub.places, first, last)
+            over.update(reuse([cluster for cluster, _ in rows], sub.places, first, last))
         mapped = dict(known)
 
         def here(key: Hashable) -> Hashable:
-            key = over.get(key, key)  # type: ignore[call-overload]
+            key = over.get(key, key)
             if key in mapped:
                 return mapped[key]
             if isinstance(key, Inner):

@@ -2,10 +2,11 @@
 
 Order: what stays the same from run to run comes first. Everything that can fail, with what it
 needs, comes before the first write of a variable in place; a variable is written in place only
-after every other reader of its old value. Among what is left the cluster that frees most memory
-comes next (it keeps the live set small), then one that reads what the last one did; ties go in the
-order of the program. A variable for which these wishes contradict each other is not written in
-place.
+after every other reader of its old value, and what is written over a value on the way to the new
+one (`chains.py`) after every other reader of that. Among what is left the cluster that frees most
+memory comes next (it keeps the live set small), then one that reads what the last one did; ties go
+in the order of the program. A variable for which these wishes contradict each other is not written
+in place.
 
 Launches: clusters next to each other in that order become one launch, their loops one after the
 other in one kernel, where at least one is small, or the two share data, unless both are large
@@ -23,8 +24,10 @@ from dataclasses import dataclass, field
 
 from ..ir.node import Tensor
 from ..sizes import product
+from .chains import Link
 from .cluster import BODIES, CONTRACTION, EFFECT_KIND, FULL, Cluster
 from .index_math import estimate
+from .memory import safe_in_place
 from .side_by_side import branches, longest_first
 
 SMALL_WORK = 1 << 17  # FLOPs and bytes below which a cluster gladly shares a launch
@@ -37,6 +40,8 @@ class Schedule:
 
     launches: list[list[Cluster]]
     in_place: set[Hashable] = field(default_factory=set)  # variables
+    # Values on the way to one that has a place, and that one, in whose memory they are.
+    chained: dict[Hashable, Hashable] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # of each launch
     # Of launches, by number, whose clusters run side by side: their branches.
     branches: dict[int, list[list[Cluster]]] = field(default_factory=dict)
@@ -44,11 +49,81 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Write:
-    """A cluster that produces a variable's new value, and could do so in place."""
+    """How a value that has a place of its own comes to be there: its chain.
 
-    variable: Hashable
-    cluster: Cluster
-    state: Tensor  # the old value
+    old: the old value of the variable of which it is the new one, where it could be written over
+    """
+
+    links: tuple[Link, ...]
+    variable: Hashable = None
+    old: Tensor | None = None
+
+
+class _Order:
+    """Which clusters must run before which others.
+
+    direct: for each cluster the numbers of some, above: the bits of all of them
+    """
+
+    def __init__(self, clusters: Sequence[Cluster], cluster_of: Mapping[Tensor, Cluster]):
+        self.clusters = clusters
+        self.place = {cluster: number for number, cluster in enumerate(clusters)}
+        of_node = {node: cluster for cluster in clusters for node in cluster.nodes}
+        self.direct: list[set[int]] = []
+        self.readers: dict[Tensor, list[int]] = {}
+        for number, cluster in enumerate(clusters):
+            sources = [cluster_of.get(tensor) for tensor in cluster.reads]
+            sources += [of_node.get(node) for node in cluster.after]
+            self.direct.append({self.place[s] for s in sources if s not in (None, cluster)})
+            for tensor in cluster.reads:
+                self.readers.setdefault(tensor, []).append(number)
+        self.above = _ancestors(self.direct)
+
+    def after_readers(self, cluster: Cluster, tensor: Tensor) -> bool:
+        """Whether `cluster` can run after all others that read `tensor`; if so, it will."""
+        number, above = self.place[cluster], self.above
+        before = [r for r in self.readers.get(tensor, ()) if r != number]
+        if any(above[r] >> number & 1 for r in before):
+            return False
+        extra = 0
+        for r in before:
+            extra |= above[r] | 1 << r
+        self.direct[number].update(before)
+        if extra & ~above[number]:
+            above[number] |= extra
+            for other, bits in enumerate(above):
+                if bits >> number & 1:
+                    above[other] |= above[number]
+        return True
+
+    def shown(self, tensor: Tensor | None) -> bool:
+        """Whether an effect reads a value: where it fails, the value is looked at once more when
+        its launch is over."""
+        readers = self.readers.get(tensor, ()) if tensor is not None else ()
+        return any(self.clusters[number].kind == EFFECT_KIND for number in readers)
+
+    def possible(self, links: Sequence[Link]) -> tuple[Link, ...]:
+        """The end of a chain whose links can come after what else reads what they overwrite."""
+        for number in range(len(links) - 1, 0, -1):
+            over = links[number].over
+            assert over is not None
+            if not self.after_readers(links[number].cluster, over):
+                return tuple(links[number:])
+        return tuple(links)
+
+    def over_old(self, links: Sequence[Link], old: Tensor, early: int) -> Sequence[Link]:
+        """The end of a chain that can be written over `old`; none where that is impossible, or
+        where something would be copied twice."""
+        if any(early >> self.place[link.cluster] & 1 for link in links):
+            return ()
+        for number, link in enumerate(links):
+            if safe_in_place(link.cluster, link.value, old) and self.after_readers(
+                link.cluster, old
+            ):
+                return Link(link.cluster, link.value, old), *links[number + 1 :]
+            if number + 1 < len(links) and links[number + 1].copies:
+                break
+        return ()
 
 
 def schedule(
@@ -60,54 +135,40 @@ def schedule(
     disable: frozenset[str],
     transaction: bool = True,
 ) -> Schedule:
-    """Orders clusters. `updates` are those that give a variable its new value, `writes` what could
-    do so in place; `arena_bytes` is the size of a tensor that lives in the arena, else 0. With
-    `transaction`, what can fail comes before writes in place."""
-    place = {cluster: number for number, cluster in enumerate(clusters)}
-    of_node = {node: cluster for cluster in clusters for node in cluster.nodes}
-    direct: list[set[int]] = []
-    for cluster in clusters:
-        sources = [cluster_of.get(tensor) for tensor in cluster.reads]
-        sources += [of_node.get(node) for node in cluster.after]
-        direct.append({place[s] for s in sources if s is not None and s is not cluster})
-    above = _ancestors(direct)
+    """Orders clusters. `updates` are those that give a variable its new value, `writes` say what
+    could be written over what; `arena_bytes` is the size of a tensor that lives in the arena, else
+    0. With `transaction`, what can fail comes before writes in place."""
+    before = _Order(clusters, cluster_of)
+    place, direct = before.place, before.direct
     early = 0
     for number, cluster in enumerate(clusters):
         if cluster.fallible and transaction:
-            early |= above[number] | 1 << number
-    in_place = set()
-    readers: dict[Tensor, list[int]] = {}
-    for number, cluster in enumerate(clusters):
-        for tensor in cluster.reads:
-            readers.setdefault(tensor, []).append(number)
+            early |= before.above[number] | 1 << number
+    in_place: set[Hashable] = set()
+    writers: set[Cluster] = set()
+    chained: dict[Hashable, Hashable] = {}
     for write in writes:
-        number = place[write.cluster]
-        if early >> number & 1:
-            continue
-        before = [r for r in readers.get(write.state, ()) if r != number]
-        if any(above[r] >> number & 1 for r in before):
-            continue
-        extra = 0
-        for r in before:
-            extra |= above[r] | 1 << r
-        direct[number].update(before)
-        if extra & ~above[number]:
-            above[number] |= extra
-            bit = 1 << number
-            for other, bits in enumerate(above):
-                if bits & bit:
-                    above[other] |= above[number]
-        in_place.add(write.variable)
+        links: Sequence[Link] = before.possible(write.links)
+        over_old = before.over_old(links, write.old, early) if write.old is not None else ()
+        if over_old:
+            links = over_old
+            in_place.add(write.variable)
+        if transaction and over_old:
+            writers.update(link.cluster for link in links)
+        elif not transaction:
+            writers.update(link.cluster for link in links if before.shown(link.over))
+        chained.update({link.value: links[-1].value for link in links[:-1]})
     settled = sum(1 << number for number, cluster in enumerate(clusters) if cluster.settled)
-    order = _order(clusters, direct, settled, early if in_place else 0, arena_bytes)
-    writers = {w.cluster for w in writes if w.variable in in_place}
+
+    def held(tensor: Tensor) -> int:
+        return 0 if tensor in chained else arena_bytes(tensor)
+
+    order = _order(clusters, direct, settled, early if in_place else 0, held)
     groups: dict[int, list[list[Cluster]]] = {}
     if not disable & {"side_by_side", "merge_launches", "fuse"}:
         groups = _groups(order, place, direct)
-    launches, notes, found = _launches(
-        order, groups, writers if transaction else (), updates, disable
-    )
-    return Schedule(launches, in_place, notes, found)
+    launches, notes, found = _launches(order, groups, writers, updates, disable)
+    return Schedule(launches, in_place, chained, notes, found)
 
 
 def _groups(order, place, direct) -> dict[int, list[list[Cluster]]]:

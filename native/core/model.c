@@ -173,7 +173,7 @@ int32_t gf_model_create(const gf_model_spec *spec, const gf_model_options *optio
     new->variant = variant;
     new->arena = options->arena;
     new->arena_bytes = options->arena_bytes;
-    pthread_mutex_init(&new->arena_turn, NULL);
+    gf_mutex_init(&new->arena_turn);
     status = fill(new, options);
     if (status != GF_OK) {
         if (status == GF_NO_MEMORY) {
@@ -202,7 +202,7 @@ void gf_model_destroy(gf_model *model)
     if (model->heap != NULL) {
         gf_heap_close(model->heap);
     }
-    pthread_mutex_destroy(&model->arena_turn);
+    gf_mutex_destroy(&model->arena_turn);
     free(model);
 }
 

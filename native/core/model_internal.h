@@ -16,7 +16,7 @@ struct gf_model {
     gf_executable **executables; /* one for each signature */
     void *arena;
     int64_t arena_bytes;
-    pthread_mutex_t arena_turn; /* held by the run that has the host's arena */
+    gf_mutex arena_turn; /* held by the run that has the host's arena */
 };
 
 /* Opens a transaction, however long it takes; any status of gf_store_begin but GF_WOULD_BLOCK. */

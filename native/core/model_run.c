@@ -45,7 +45,7 @@ static int32_t begin(gf_model *model, int32_t signature, const int64_t *sizes, i
                          trip->signature->name);
     }
     if (model->arena != NULL) {
-        pthread_mutex_lock(&model->arena_turn);
+        gf_mutex_lock(&model->arena_turn);
         gf_run_lend_arena(trip->run, model->arena, model->arena_bytes);
     }
     for (int32_t i = 0; sizes != NULL && i < trip->signature->symbol_count; i++) {
@@ -59,7 +59,7 @@ static void end(gf_trip *trip)
 {
     gf_run_end(trip->run);
     if (trip->model->arena != NULL) {
-        pthread_mutex_unlock(&trip->model->arena_turn);
+        gf_mutex_unlock(&trip->model->arena_turn);
     }
 }
 

@@ -86,8 +86,7 @@ typedef struct gf_model_options {
     int32_t reserved;
     /* The host's own threads, instead of the model's: `parallel` calls task(data, i) for each i in
      * [0, tasks), in any order and on any threads, and returns when all have returned. */
-    void (*parallel)(void *pool, int32_t tasks, void (*task)(void *data, int32_t index),
-                     void *data);
+    gf_parallel parallel;
     void *pool;
     /* Memory for what lives during a run, 64-byte aligned, which stays the host's; runs then take
      * turns. NULL: each run under way has memory of its own, which the model keeps. */
