@@ -284,7 +284,15 @@ constexpr Count elements_of(const std::array<std::int64_t, rank> &shape) noexcep
     return count;
 }
 
-/* Fits an output to what a run has told of its shape; `has_grown` if there was too little room. */
+/* Room for an output whose length only a run tells: what there is, but some at least. */
+template <class T, std::size_t rank>
+Status make_room(Array<T, rank> &output) noexcept
+{
+    output.shape.fill(-1);
+    return output.values.empty() ? resize(output.values, 256) : Status::ok;
+}
+
+/* Fits an output to its shape, which a run has told; `has_grown` if there was too little room. */
 template <class T, std::size_t rank>
 Status fit(Array<T, rank> &output, Status status, bool &has_grown) noexcept
 {

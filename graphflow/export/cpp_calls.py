@@ -151,7 +151,9 @@ def _run_for_results(cpp: CppSignature) -> list[str]:
         body += [f"return {run[0]}", *run[1:]]
     else:
         body += ["for (;;) {"]
-        body += [f"    results.{o.c_name}.shape.fill(-1);" for o in opened]
+        for o in opened:
+            body.append(f"    status = detail::make_room(results.{o.c_name});")
+            body += [f"    {line}" for line in _STOP]
         body += [f"    status = {run[0]}", *(f"    {line}" for line in run[1:])]
         body.append("    bool has_grown = false;")
         body += [

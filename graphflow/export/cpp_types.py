@@ -13,7 +13,7 @@ from .names import Scope, c_string, in_comment
 # Names of the namespace that no signature's types may have.
 _TYPES = (
     "Status", "Error", "Span", "Array", "Tensor", "Task", "HostPool", "Options", "Variable",
-    "Declared", "Model",
+    "Declared", "Model", "Count", "Note", "C", "T",
 )  # fmt: skip
 # Names of class Model, and of the namespace.
 _FUNCTIONS = (
@@ -41,15 +41,18 @@ class CppSignature:
 
 
 def cpp_signatures(model: Model) -> list[CppSignature]:
-    types, functions = Scope(_TYPES), set(_FUNCTIONS)
-    found = []
+    functions, names = set(_FUNCTIONS), []
     for s in model.signatures:
-        camel = "".join(part[:1].upper() + part[1:] for part in s.c_name.split("_"))
-        camel = camel if camel[:1].isalpha() else f"Signature{camel}"
         name = s.c_name
         while not functions.isdisjoint(_functions_of(name)):
             name += "_"
         functions.update(_functions_of(name))
+        names.append(name)
+    types = Scope([*_TYPES, *functions])  # a function would hide a type of its name
+    found = []
+    for s, name in zip(model.signatures, names, strict=True):
+        camel = "".join(part[:1].upper() + part[1:] for part in s.c_name.split("_"))
+        camel = camel if camel[:1].isalpha() else f"Signature{camel}"
         found.append(CppSignature(model, s, types.name(camel), name))
     return found
 

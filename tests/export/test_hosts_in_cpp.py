@@ -306,7 +306,7 @@ OPEN = """
 int main()
 {
     counts::Model model{counts::Options()};
-    counts::Count::Feeds feeds;
+    counts::Count_::Feeds feeds;
     for (const std::int32_t n : {0, 3, 256, 257, 5000}) {
         feeds.n = n;
         const auto before = model.get<counts::Variable::total>();
@@ -330,7 +330,7 @@ int main()
         return 3;
     }
     feeds.n.reset();
-    if (model.try_count(feeds, counts::Count::Into{}) != counts::Status::bad_argument) {
+    if (model.try_count(feeds, counts::Count_::Into{}) != counts::Status::bad_argument) {
         return 4;
     }
     std::printf(" %s", counts::message());
