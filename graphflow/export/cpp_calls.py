@@ -92,8 +92,8 @@ def _const(cpp: CppSignature) -> str:
     return "" if cpp.signature.writes else " const"
 
 
-def _feeds(cpp: CppSignature) -> str:
-    default = "" if cpp.signature.feeds else " = {}"
+def _feeds(cpp: CppSignature, is_last: bool = True) -> str:
+    default = " = {}" if is_last and not cpp.signature.feeds else ""
     return f"const {cpp.type}::Feeds &feeds{default}"
 
 
@@ -123,7 +123,8 @@ def _run(cpp: CppSignature) -> list[str]:
             row = [what, c_string(o.shape_text), into, count_of(o)]
             body += [*call("status = detail::check_room", row, ";"), *_STOP]
     body += call(f"return detail::told({p}_{s.c_name}", arguments, ");")
-    parameters = [_feeds(cpp), *([f"const {cpp.type}::Into &into"] if s.outputs else [])]
+    parameters = [_feeds(cpp, is_last=not s.outputs)]
+    parameters += [f"const {cpp.type}::Into &into"] * bool(s.outputs)
     head = f"[[nodiscard]] Status try_{cpp.function}"
     return _function(head, parameters, f"{_const(cpp)} noexcept", body)
 

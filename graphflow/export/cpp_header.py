@@ -14,6 +14,12 @@ from .layout import with_comments, wrapped
 from .model import Model
 from .names import Scope, c_string, in_comment
 
+# Names of the namespace, which enumerators must not have: some compilers warn of that.
+_CONSTANTS = (
+    "name", "version", "target", "hash", "weights_file", "weights_bytes", "deduced",
+    "variable_names", "message", "host_pool", "detail",
+)  # fmt: skip
+
 
 def cpp_header(model: Model, build: Build) -> str:
     signatures = cpp_signatures(model)
@@ -90,7 +96,7 @@ def _statuses() -> str:
 def _variables(model: Model) -> str:
     if not model.variables:
         return ""
-    scope = Scope()
+    scope = Scope(_CONSTANTS)
     names = [scope.name(v.c_name) for v in model.variables]
     rows = [
         (f"{name} = {i},", f"{described(v)} {in_comment(v.name)}")

@@ -6,7 +6,7 @@ import math
 
 from ..sizes import FloorDiv, Maximum, Minimum, evaluate, symbols_of
 from .commands import Build
-from .layout import block_comment, call, with_comments, wrapped
+from .layout import WIDTH, block_comment, call, with_comments, wrapped
 from .model import Model, Signature, Value, Variable
 from .names import Scope, c_string, in_comment
 
@@ -75,7 +75,7 @@ def example(model: Model, indent: str = "") -> str:
         options = f'{{.weights = "{model.name}.safetensors"}}'
         lines.append(f"    {p}_options options = {options};")
     given = "&options" if weights else "NULL"
-    run = call(f"{p}_{s.c_name}", arguments, f" != {p.upper()}_OK) {{", " " * 8)
+    run = call(f"{p}_{s.c_name}", arguments, f" != {p.upper()}_OK) {{", " " * 8, WIDTH - 6)
     lines += [f"    if ({p}_create({given}, &model) != {p.upper()}_OK ||", *run]
     lines += [
         f'        fprintf(stderr, "%s\\n", {p}_message());',
@@ -288,7 +288,9 @@ def _parameters(s: Signature) -> list[str]:
 def _signature(model: Model, s: Signature) -> str:
     p, name = model.prefix, in_comment(s.name)
     lines = [f"/* {name}"]
-    lines += [f" *   {size.c_name}: size of {in_comment(size.where)}" for size in s.sizes]
+    for size in s.sizes:
+        first, *more = wrapped(f"{size.c_name}: size of {in_comment(size.where)}", 92)
+        lines += [f" *   {first}", *(f" *     {line}" for line in more)]
     lines += [f" *   {f.c_name}: {described(f)}, fed" for f in s.feeds]
     for o in s.outputs:
         lines.append(f" *   {o.c_name}: {described(o)}, filled; NULL: not wanted")

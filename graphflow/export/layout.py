@@ -41,9 +41,11 @@ def wrapped(text: str, width: int) -> list[str]:
     return lines
 
 
-def call(head: str, arguments: Sequence[str], tail: str, indent: str = "") -> list[str]:
+def call(
+    head: str, arguments: Sequence[str], tail: str, indent: str = "", width: int = WIDTH
+) -> list[str]:
     """`head(arguments)tail`, on lines as spread() makes them."""
-    return spread(f"{head}(", arguments, f"){tail}", indent)
+    return spread(f"{head}(", arguments, f"){tail}", indent, width)
 
 
 def spread(

@@ -21,9 +21,10 @@ _TAKEN = frozenset((
     "typeid", "typename", "using", "virtual", "wchar_t", "xor", "xor_eq", "typeof", "linux",
     "unix", "i386", "near", "far", "assert", "errno", "stdin", "stdout", "stderr", "offsetof",
     "complex", "imaginary", "noreturn", "int8_t", "int16_t", "int32_t", "int64_t", "uint8_t",
-    "uint16_t", "uint32_t", "uint64_t", "size_t", "std", "main", "printf", "fprintf", "model",
-    "options", "NULL", "EOF", "I",
+    "uint16_t", "uint32_t", "uint64_t", "size_t", "std", "main", "printf", "fprintf", "NULL",
+    "EOF", "I",
 ))  # fmt: skip
+_OWN = ("model", "options")  # parameters of the generated functions
 # Libraries and headers that every compiler looks for by these names: a model of the same name would
 # stand in their way.
 _SYSTEM = frozenset((
@@ -43,12 +44,14 @@ def identifier(name: str) -> str:
         clean = f"_{clean}"
     if re.match(r"_[A-Z_]|_$", clean):  # such names belong to compilers
         clean = f"x{clean}"
-    return f"{clean}_" if clean in _TAKEN else clean
+    return f"{clean}_" if clean in _TAKEN or clean in _OWN else clean
 
 
 def is_model_name(name: object) -> bool:
     """Whether a model may be called so: its library, its headers and its C functions are."""
-    return isinstance(name, str) and bool(name) and identifier(name) == name and name not in _SYSTEM
+    if not isinstance(name, str) or not name or name in _SYSTEM:
+        return False
+    return identifier(name) == name or name in _OWN
 
 
 def identifiers(names: Iterable[str], what: str) -> dict[str, str]:
