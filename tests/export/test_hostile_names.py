@@ -90,8 +90,9 @@ def worst(tmp_path_factory):
 
 def test_lines_are_of_at_most_a_hundred_columns(worst):
     for name in ("worst.h", "worst.hpp"):
-        long = [line for line in (worst / name).read_text().splitlines() if len(line) > 100]
-        assert len(long) == 1 and "runtime/[a-z]*.c" in long[0], long  # a command, in one piece
+        lines = (worst / name).read_text().splitlines()
+        long = [line for line in lines if len(line) > 100]
+        assert not [line for line in long if "runtime/[a-z]*.c" not in line]  # one command is long
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
