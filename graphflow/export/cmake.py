@@ -41,8 +41,7 @@ def config_file(model: Model, build: Build, present: Sequence[str]) -> str:
 def _runtime(build: Build, present: Sequence[str]) -> str:
     sources = [f for f in present if f.startswith("runtime/") and f.endswith(".c")]
     listed = "\n".join(f'  "${{CMAKE_CURRENT_LIST_DIR}}/{source}"' for source in sorted(sources))
-    threads = "\n  find_package(Threads REQUIRED)" if build.threads else ""
-    linked = "Threads::Threads m" if build.threads else "m"
+    threads = "ON" if build.threads else "OFF"
     return f"""\
 # The runtime, compiled once for all models of a host: the newest of those that come with them,
 # which runs what older ones brought it.
@@ -53,11 +52,18 @@ get_property(_graphflow_languages GLOBAL PROPERTY ENABLED_LANGUAGES)
 if(NOT "C" IN_LIST _graphflow_languages)
   enable_language(C)
 endif()
-if(NOT TARGET graphflow_runtime){threads}
+option(GRAPHFLOW_THREADS "Whether models run on several threads" {threads})
+if(NOT TARGET graphflow_runtime)
   add_library(graphflow_runtime STATIC ${{_graphflow_sources}})
   add_library(graphflow::runtime ALIAS graphflow_runtime)
   target_include_directories(graphflow_runtime PRIVATE "${{CMAKE_CURRENT_LIST_DIR}}/runtime")
-  target_link_libraries(graphflow_runtime PUBLIC {linked})
+  target_link_libraries(graphflow_runtime PUBLIC m)
+  if(GRAPHFLOW_THREADS)
+    find_package(Threads REQUIRED)
+    target_link_libraries(graphflow_runtime PUBLIC Threads::Threads)
+  else()
+    target_compile_definitions(graphflow_runtime PRIVATE GF_NO_THREADS)
+  endif()
   set_target_properties(graphflow_runtime PROPERTIES
     C_STANDARD 11
     POSITION_INDEPENDENT_CODE ON

@@ -27,6 +27,10 @@ class Build:
     threads: bool
 
     @property
+    def _flags(self) -> str:
+        return "-O2 -pthread" if self.threads else "-O2 -DGF_NO_THREADS"
+
+    @property
     def _links(self) -> str:
         """What follows the sources."""
         parts = list(self.libraries)
@@ -39,17 +43,16 @@ class Build:
     def c_host(self, source: str, program: str) -> str:
         """One command from C source to a program, run where the export lies."""
         sources = source if self.kind == "shared" else f"-Iruntime {source} runtime/[a-z]*.c"
-        return f"{self.cc} -std=c11 -O2 -o {program} {sources} {self._links}"
+        return f"{self.cc} -std=c11 {self._flags} -o {program} {sources} {self._links}"
 
     def cpp_host(self, source: str, program: str) -> str:
         """One command line from C++ source to a program, run where the export lies. The runtime is
         C, which needs a compiler (or a standard) of its own."""
-        threads = " -pthread" if self.threads else ""
         if self.kind == "shared":
             return f"{self.cxx} -std=c++17 -O2 -o {program} {source} {self._links}"
         runtime = "-Iruntime -r -nostdlib -o runtime/runtime.o runtime/[a-z]*.c"
         return (
-            f"{self.cc} -std=c11 -O2{threads} {runtime} && "
+            f"{self.cc} -std=c11 {self._flags} {runtime} && "
             f"{self.cxx} -std=c++17 -O2 -o {program} {source} runtime/runtime.o {self._links}"
         )
 

@@ -33,7 +33,7 @@ def runtime_package(build: Build) -> str:
 
     cc host.c $(pkg-config --variable=sources graphflow-runtime) $(pkg-config --cflags --libs NAME)
     """
-    threads = " -pthread" if build.threads else ""
+    flags, links = (" -pthread",) * 2 if build.threads else (" -DGF_NO_THREADS", "")
     return f"""\
 # The runtime of exported models comes as C11 source, one for all models of a host:
 #     cc host.c $(pkg-config --variable=sources graphflow-runtime) \\
@@ -43,8 +43,8 @@ sources=${{pcfiledir}}/runtime/[a-z]*.c
 Name: {RUNTIME}
 Description: what exported models run on
 Version: {__version__}
-Cflags: -I${{pcfiledir}}/runtime{threads}
-Libs:{threads} -lm
+Cflags: -I${{pcfiledir}}/runtime{flags}
+Libs:{links} -lm
 """
 
 
