@@ -118,3 +118,13 @@ def test_characters_of_a_file(capsys, tmp_path):
     assert lesson("07_characters").main(epochs=12, most=40, file=str(path)) < 1.0
     told = capsys.readouterr().out.partition("[0.4] ")[2].partition("\n")[0]
     assert told == "roses are red, violets are blue"
+
+
+def test_from_session_to_cpp(capsys, tmp_path):
+    pytest.importorskip("sklearn")
+    here, there = lesson("08_from_session_to_cpp").main(folder=str(tmp_path))
+    printed = capsys.readouterr().out
+    assert there > here and there >= 0.94
+    # What the session finds with the program's variables is what the program found.
+    assert f"in C++: {here:.4f}\n" in printed
+    assert f"in C++: {there:.4f}\nhere, with the variables of the program: {there:.4f}" in printed

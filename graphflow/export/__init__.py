@@ -1,12 +1,20 @@
 """Ahead-of-time export: a graph as a library that C and C++ programs link.
 
-signatures   named feeds and fetches, checked
-steps        each of them compiled for each instruction set, by the Session's own pipeline
-model        what the export consists of: names, sizes, variables
-model_object, constants   the object that describes it and has the functions
-library      objects, static and shared libraries; the runtime's sources
-header       NAME.h
-files        everything else that lies beside them
+What it takes:
+
+    signatures   named feeds and fetches, checked
+    steps        each of them compiled for each instruction set, by the Session's own pipeline
+    model        what the export consists of: names, sizes, variables
+    model_object, constants   the object that describes it and has the functions
+    library      objects, static and shared libraries; the runtime's sources
+
+and what lies beside the library (files):
+
+    header       NAME.h
+    cpp_header   NAME.hpp, of cpp_base, cpp_model, cpp_types, cpp_sizes and cpp_calls
+    cmake, pkgconfig, manifest, example   for builds and for people
+    commands     how a host is built, as those files say it
+    names, layout   names and lines of C and C++
 """
 
 from __future__ import annotations
@@ -25,9 +33,9 @@ from ..ir.graph import default_session, get_default_graph
 from ..ir.variable import VariableHandle
 from ..session import Session
 from . import files, library
-from .header import c_header
 from .model import BuiltVariant, Model, Variable, describe_signature, static_shape
-from .signatures import identifier, identifiers, resolve
+from .names import distinct_identifiers, is_model_name
+from .signatures import resolve
 from .steps import Steps, Variant, compile_all, variants
 
 KINDS = ("static", "shared", "object")
@@ -70,8 +78,11 @@ def export(
         raise ValueError(f"export: kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if weights not in WEIGHTS:
         raise ValueError(f"export: weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
-    if not isinstance(name, str) or not name or identifier(name) != name:
-        raise ValueError(f"export: name must be a C identifier, got {name!r}")
+    if not is_model_name(name):
+        raise ValueError(
+            "export: name must be a C identifier, and none of a system library or header, "
+            f"got {name!r}"
+        )
     session = session if session is not None else default_session()
     if session is not None and not isinstance(session, Session):
         raise TypeError(f"export: session must be a compiled Session, got {session!r}")
@@ -111,7 +122,7 @@ def _values(steps: Steps, session: Session | None) -> list[Any]:
 def _model(
     name: str, targets: Sequence[Variant], steps: Steps, values: Sequence[Any], weights: str
 ) -> Model:
-    named = identifiers([v.name for v in steps.variables], "variables")
+    named = distinct_identifiers(v.name for v in steps.variables)
     variables = tuple(
         _variable(handle, named[handle.name], value, weights)
         for handle, value in zip(steps.variables, values, strict=True)
@@ -149,11 +160,11 @@ def _write(directory: Path, model: Model, variant: Variant, kind: str) -> list[s
             output = Path(folder) / f"lib{model.name}.so"
             library.shared_library(model, variant.target, made, Path(folder), output)
             content[output.name] = output.read_bytes()
-    content[f"{model.name}.h"] = c_header(model).encode()
     if kind != "shared":
         for name, data in library.runtime_sources().items():
             content[f"runtime/{name}"] = data
     content.update(files.beside(model, kind, list(content)))
+    content = files.with_manifest(model, kind, content)
     try:
         for name, data in content.items():
             path = directory / name

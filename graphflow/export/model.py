@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,8 +10,8 @@ import numpy as np
 
 from ..dtypes import DType
 from ..ir.types import TensorType
-from ..sizes import Dim, Size, Symbol, as_symbol, is_trip_symbol, substitute, symbols_of
-from .signatures import identifier
+from ..sizes import Dim, Size, Symbol, as_symbol, substitute, symbols_of
+from .names import Scope, identifier
 from .steps import Compiled, Steps
 
 COMPUTED = -(1 << 63)  # GF_COMPUTED
@@ -21,15 +22,29 @@ class Value:
     """A feed or an output.
 
     dims:    itself if >= 0, ~d for size d of the signature, or COMPUTED
-    is_open: its shape is known only when the step has run
+    shape:   in the C names of the sizes; None where only a run finds it out: how often a loop went
+             round, or how large a variable is
     """
 
     name: str
     c_name: str
     dtype: str
     dims: tuple[int, ...]
-    shape_text: str
-    is_open: bool = False
+    shape: tuple[Dim | None, ...]
+
+    @property
+    def is_open(self) -> bool:
+        return None in self.shape
+
+    @property
+    def shape_text(self) -> str:
+        return ",".join("?" if d is None else str(d) for d in self.shape)
+
+    @property
+    def elements(self) -> int | None:
+        """How many there are, where that is known at export."""
+        known = [d for d in self.shape if isinstance(d, int)]
+        return math.prod(known) if len(known) == len(self.shape) else None
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,7 @@ class Signature:
     symbols: tuple[int, ...]
     feeds: tuple[Value, ...]
     outputs: tuple[Value, ...]
+    writes: bool  # some variable
 
 
 @dataclass(frozen=True)
@@ -112,15 +128,17 @@ def describe_signature(compiled: Compiled) -> Signature:
             for found in symbols_of(meant):
                 places.setdefault(found, []).append((name, axis))
     sizes = {symbol: i for i, symbol in enumerate(places)}
-    names = _size_names(places, [*signature.feeds, *signature.outputs])
+    scope = Scope()
+    fed = [scope.name(identifier(name)) for name in signature.feeds]
+    given = [_output_name(name, scope) for name in signature.outputs]
+    names = _size_names(places, scope)
     spelled = {s: Size.of(Symbol(n.c_name, -1)) for s, n in zip(sizes, names, strict=True)}
 
-    def value(name: str, dtype: DType, shape: Sequence[Dim]) -> Value:
-        meant = [unified.get(as_symbol(d), d) for d in shape]  # type: ignore[arg-type]
+    def value(name: str, c_name: str, dtype: DType, shape: Sequence[Dim]) -> Value:
+        meant = [substitute(d, unified) for d in shape]
         dims = tuple(_dim(d, sizes) for d in meant)
-        text = ",".join(_dim_text(d, spelled) for d in meant)
-        is_open = any(map(is_trip_symbol, symbols_of(meant)))
-        return Value(name, identifier(name), dtype.name, dims, text, is_open)
+        shown = tuple(_spelled(d, spelled) for d in meant)
+        return Value(name, c_name, dtype.name, dims, shown)
 
     symbols = [_dim(meant, sizes) for meant in unified.values()]
     return Signature(
@@ -129,13 +147,24 @@ def describe_signature(compiled: Compiled) -> Signature:
         tuple(names),
         tuple(symbols),
         tuple(
-            value(n, t.dtype, t.shape or ()) for n, t in zip(signature.feeds, bound, strict=True)
+            value(name, c_name, t.dtype, t.shape or ())
+            for name, c_name, t in zip(signature.feeds, fed, bound, strict=True)
         ),
         tuple(
-            value(n, t.dtype, t.tensor_type.shape or ())
-            for n, t in zip(signature.outputs, program.fetches, strict=True)
+            value(name, c_name, t.dtype, t.tensor_type.shape or ())
+            for name, c_name, t in zip(signature.outputs, given, program.fetches, strict=True)
         ),
+        any(state.pointer_out >= 0 for state in compiled.description.states),
     )
+
+
+def _output_name(name: str, scope: Scope) -> str:
+    """Distinct from the feeds', and so are those of its parameters where its shape is open."""
+    wanted = identifier(name)
+    while any(n in scope.taken for n in (wanted, f"{wanted}_bytes", f"{wanted}_dims")):
+        wanted += "_out"
+    scope.taken |= {f"{wanted}_bytes", f"{wanted}_dims"}
+    return scope.name(wanted)
 
 
 def _dim(dim: Dim, sizes: Mapping[Symbol, int]) -> int:
@@ -145,29 +174,22 @@ def _dim(dim: Dim, sizes: Mapping[Symbol, int]) -> int:
     return COMPUTED if symbol is None or symbol not in sizes else ~sizes[symbol]
 
 
-def _dim_text(dim: Dim, spelled: Mapping[Symbol, Size]) -> str:
-    if any(symbol not in spelled for symbol in symbols_of(dim)):
-        return "?"
-    return str(substitute(dim, spelled))
+def _spelled(dim: Dim, spelled: Mapping[Symbol, Size]) -> Dim | None:
+    known = all(symbol in spelled for symbol in symbols_of(dim))
+    return substitute(dim, spelled) if known else None
 
 
-def _size_names(
-    places: Mapping[Symbol, Sequence[tuple[str, int]]], taken: Sequence[str]
-) -> list[SizeName]:
+def _size_names(places: Mapping[Symbol, Sequence[tuple[str, int]]], scope: Scope) -> list[SizeName]:
     """A name for each size: "batch" if there is one alone and it always comes first, else that of a
     feed and its axis."""
-    used = {identifier(name) for name in taken}
     names = []
     for rows in places.values():
         feed, axis = rows[0]
         text = f"{feed}_dim{axis}"
-        if len(places) == 1 and all(a == 0 for _, a in rows) and "batch" not in used:
+        if len(places) == 1 and all(a == 0 for _, a in rows) and "batch" not in scope.taken:
             text = "batch"
-        while identifier(text) in used:
-            text += "_"
-        used.add(identifier(text))
         where = ", ".join(f"axis {a} of {f}" for f, a in rows)
-        names.append(SizeName(text, identifier(text), where))
+        names.append(SizeName(text, scope.name(identifier(text)), where))
     return names
 
 

@@ -102,7 +102,7 @@ class ModelText:
 
     def variable(self, v: Variable) -> tuple:
         dims = [COMPUTED if d is None else d for d in v.shape]
-        value = c.NULL if v.embedded is None else self.bytes(v.embedded)
+        value = c.NULL if v.embedded is None else self.bytes(v.embedded or b"\0")  # NULL: none
         return (self.tensor(v.name, v.dtype, dims, v.shape_text), value, int(v.optional), 0)
 
     def signature(self, s: Signature) -> tuple:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,47 +11,15 @@ from ..fetches import Fetches, resolve_feeds
 from ..ir.graph import Graph
 from ..ir.node import Node, Tensor
 from ..ir.types import TensorType
+from .names import identifiers
 
-# Words that are no names in C99 or C++17, and those that the generated headers use themselves.
-_WORDS = """
-    auto break case char const continue default do double else enum extern float for goto if
-    inline int long register restrict return short signed sizeof static struct switch typedef union
-    unsigned void volatile while alignas alignof and and_eq asm bitand bitor bool catch char8_t
-    char16_t char32_t class compl concept const_cast consteval constexpr constinit co_await
-    co_return co_yield decltype delete dynamic_cast explicit export false friend mutable namespace
-    new noexcept not not_eq nullptr operator or or_eq private protected public reinterpret_cast
-    requires static_assert static_cast template this thread_local throw true try typeid typename
-    using virtual wchar_t xor xor_eq model options NULL"""
-_TAKEN = frozenset(_WORDS.split())
 # Functions that every model has: no signature may take their names.
 FUNCTIONS = (
     "create", "destroy", "message", "get", "set", "save", "load", "instruction_set", "spec",
-    "options", "status", "variable", "size",
+    "options", "status", "variable", "size", "hash", "version", "weights_bytes",
 )  # fmt: skip
-
-
-def identifier(name: str) -> str:
-    """The C identifier that stands for a name: "dense/kernel:0" is dense_kernel_0."""
-    clean = re.sub(r"\W", "_", name, flags=re.ASCII)
-    if not clean or clean[0].isdigit():
-        clean = f"_{clean}"
-    return f"{clean}_" if clean in _TAKEN else clean
-
-
-def identifiers(names: Iterable[str], what: str) -> dict[str, str]:
-    """The identifier of each name; ValueError where two names have the same one."""
-    found: dict[str, str] = {}
-    owners: dict[str, str] = {}
-    for name in names:
-        clean = identifier(name)
-        if clean in owners and owners[clean] != name:
-            raise ValueError(
-                f"export: {what} {owners[clean]!r} and {name!r} are both called {clean} in C: "
-                "rename one of them"
-            )
-        owners[clean] = name
-        found[name] = clean
-    return found
+# What stands after a signature's name in the names of its other functions.
+SUFFIXES = ("_reserve", "_arena_bytes")
 
 
 @dataclass(frozen=True)
@@ -72,7 +39,7 @@ class Signature:
 
 
 def resolve(graph: Graph, signatures: Mapping[str, Mapping[str, Any]]) -> list[Signature]:
-    """The signatures of `export`. Raises FeedError, FetchError, TypeError or ValueError."""
+    """Those of `export`, checked. Raises FeedError, FetchError, TypeError or ValueError."""
     if not isinstance(signatures, Mapping) or not signatures:
         raise TypeError(
             'export: signatures must be a dict such as {"predict": {"feeds": {"x": x}, '
@@ -84,6 +51,12 @@ def resolve(graph: Graph, signatures: Mapping[str, Mapping[str, Any]]) -> list[S
             raise ValueError(
                 f"export: every model has a function {clean} already: rename signature {name!r}"
             )
+        for suffix in SUFFIXES:
+            if clean.endswith(suffix) and clean[: -len(suffix)] in named.values():
+                raise ValueError(
+                    f"export: signature {clean[: -len(suffix)]!r} has a function {clean} already: "
+                    f"rename signature {name!r}"
+                )
     return [_resolve(graph, name, given) for name, given in signatures.items()]
 
 
@@ -146,4 +119,4 @@ def _fetched(
     return outputs, list(wanted)
 
 
-__all__ = ["Signature", "identifier", "identifiers", "resolve"]
+__all__ = ["FUNCTIONS", "SUFFIXES", "Signature", "resolve"]

@@ -15,6 +15,7 @@ from ..ir.program import Program
 from ..ir.variable import VariableHandle
 from ..knobs import Knobs
 from ..runtime import Description
+from .names import identifier
 from .signatures import Signature
 
 _X86_LEVELS = ("avx512", "avx2", "sse2")  # the best first
@@ -102,7 +103,7 @@ def compile_all(
     for signature in signatures:
         row = []
         for variant in targets:
-            stem = f"{prefix}_{signature.name}_{variant.name}"
+            stem = f"{prefix}_{identifier(signature.name)}_{variant.name}"
             names = (f"{stem}_sizes", f"{stem}_step")
             step = compile_step(
                 graph, signature.wanted, list(signature.feeds.values()), signature.types, options,

@@ -190,6 +190,26 @@ static int32_t check_room(const gf_trip *trip, int32_t output, const gf_result *
                      (long long)result->bytes);
 }
 
+/* Checks the outputs whose shapes the step finds out, or all others. Every shape is told, so that
+ * a caller who gave too little room learns how much it takes. */
+static int32_t check_rooms(const gf_trip *trip, int32_t late, const gf_result *results)
+{
+    const gf_description *d = trip->step->description;
+    for (int32_t i = 0; i < d->output_count; i++) {
+        const gf_shape *shape = &d->outputs[i].shape;
+        for (int32_t k = 0; d->outputs[i].late == late && results[i].dims && k < shape->rank; k++) {
+            results[i].dims[k] = gf_run_size(trip->run, shape->dims[k]);
+        }
+    }
+    for (int32_t i = 0; i < d->output_count; i++) {
+        int32_t status = d->outputs[i].late == late ? check_room(trip, i, &results[i]) : GF_OK;
+        if (status != GF_OK) {
+            return status;
+        }
+    }
+    return GF_OK;
+}
+
 /* Everything that can be wrong with arguments, before anything is computed. */
 static int32_t check_arguments(const gf_trip *trip, const gf_argument *feeds, const gf_result *results)
 {
@@ -201,29 +221,20 @@ static int32_t check_arguments(const gf_trip *trip, const gf_argument *feeds, co
                              trip->signature->name, trip->signature->feeds[i].name);
         }
     }
-    for (int32_t i = 0; i < d->output_count; i++) {
-        int32_t status = d->outputs[i].late ? GF_OK : check_room(trip, i, &results[i]);
-        if (status != GF_OK) {
-            return status;
-        }
-    }
-    return GF_OK;
+    return check_rooms(trip, 0, results);
 }
 
 static int32_t deliver(const gf_trip *trip, const gf_result *results)
 {
     const gf_description *d = trip->step->description;
+    int32_t status = check_rooms(trip, 1, results);
+    if (status != GF_OK) {
+        return status;
+    }
     for (int32_t i = 0; i < d->output_count; i++) {
-        int32_t status = d->outputs[i].late ? check_room(trip, i, &results[i]) : GF_OK;
-        if (status != GF_OK) {
-            return status;
-        }
         gf_output output = gf_run_output(trip->run, i);
         if (results[i].data != NULL && results[i].data != output.data) {
             memcpy(results[i].data, output.data, (size_t)output_bytes(trip, i));
-        }
-        if (results[i].dims != NULL) {
-            memcpy(results[i].dims, output.dims, (size_t)output.rank * sizeof *results[i].dims);
         }
         gf_buffer_release(output.buffer);
     }

@@ -105,7 +105,7 @@ typedef struct gf_argument {
 } gf_argument;
 
 /* Where an output goes. data NULL: it is not wanted. More bytes than `bytes` are GF_BAD_ARGUMENT.
- * `dims` (as many as its rank), unless NULL, gets its shape. */
+ * `dims` (as many as its rank), unless NULL, gets its shape, also where there is too little room. */
 typedef struct gf_result {
     void *data;
     int64_t bytes;
@@ -153,7 +153,8 @@ int32_t gf_model_arena_bytes(gf_model *model, int32_t signature, const int64_t *
 int32_t gf_model_signature(const gf_model *model, const char *name);
 int32_t gf_model_variable(const gf_model *model, const char *name);
 
-/* Copies a variable's value out: `bytes` is what `data` holds. `dims` may be NULL. */
+/* Copies a variable's value out: `bytes` is what `data` holds. `dims`, unless NULL, gets its shape,
+ * also where there was too little room. */
 int32_t gf_model_get(gf_model *model, int32_t variable, void *data, int64_t bytes, int64_t *dims);
 /* Gives a variable a value; without dims, one of its declared shape. */
 int32_t gf_model_set(gf_model *model, int32_t variable, const void *data, int64_t bytes,
