@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .header import C_TYPES, arena_bytes, described
 from .layout import with_comments
 from .model import Model, Signature, SizeName, Value
-from .names import Scope, c_string, in_comment
+from .names import Scope, c_string, identifier, in_comment
 
 # Names of the namespace that no signature's types may have.
 _TYPES = (
@@ -53,7 +53,7 @@ def cpp_signatures(model: Model) -> list[CppSignature]:
     for s, name in zip(model.signatures, names, strict=True):
         camel = "".join(part[:1].upper() + part[1:] for part in s.c_name.split("_"))
         camel = camel if camel[:1].isalpha() else f"Signature{camel}"
-        found.append(CppSignature(model, s, types.name(camel), name))
+        found.append(CppSignature(model, s, types.name(identifier(camel)), name))
     return found
 
 

@@ -45,6 +45,9 @@ def resolve(graph: Graph, signatures: Mapping[str, Mapping[str, Any]]) -> list[S
             'export: signatures must be a dict such as {"predict": {"feeds": {"x": x}, '
             f'"fetches": {{"p": p}}}}}}, got {signatures!r}'
         )
+    for name in signatures:
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"export: the name of a signature must be a string, got {name!r}")
     named = identifiers(signatures, "signatures")
     for name, clean in named.items():
         if clean in FUNCTIONS:
