@@ -21,7 +21,7 @@ LEVEL = {
     "session": 7, "session_base": 7, "compile": 7, "cache": 7, "report": 7, "bisect": 7,
     "export": 7, "config": 7, "failures": 7, "fetches": 7, "reference": 7,
     "interpreted": 7, "op_by_op": 7,
-    "__init__": 9, "__main__": 9,
+    "__init__": 9, "commands": 9, "__main__": 9,
 }  # fmt: skip
 
 

@@ -149,12 +149,15 @@ class Body:
             body = body.parent
 
     def own_controls(self, controls: Sequence[Node]) -> tuple[Node, ...]:
-        """The controls that are in this body; those outside become the whole region's."""
+        """The controls that are in this body; those around it become the whole region's. Of other
+        bodies there are none to wait for: what is made once more from their values runs later."""
         own = []
+        around = {None, *self._around()}
         for node in controls:
-            if self.graph.body_of.get(node) is self:
+            home = self.graph.body_of.get(node)
+            if home is self:
                 own.append(node)
-            else:
+            elif home in around:
                 self.controls[node] = None
         return tuple(own)
 

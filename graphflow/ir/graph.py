@@ -168,18 +168,29 @@ class Graph:
             self.version += 1
         return node
 
-    def restore(self, node: Node, name: str, location: Location) -> None:
+    def restore(
+        self,
+        node: Node,
+        name: str,
+        location: Location,
+        body: Body | None,
+        constraints: tuple[Constraint, ...],
+    ) -> None:
         """Takes in a node that was made for this graph elsewhere (read from text)."""
-        rules = SizeRules()
-        infer(node.op, node.inputs, node.attrs, node.regions, rules)
         with self._lock:
             self.names[node] = name
             self._by_name[name] = node
-            self._used_names.setdefault(name.lower(), 1)
+            scope = name.lower()
+            while scope:  # the scopes it is in are taken, too
+                self._used_names.setdefault(scope, 1)
+                scope = scope.rpartition("/")[0]
             self.locations[node] = location
-            if rules.constraints:
-                self.constraints[node] = tuple(rules.constraints)
+            if constraints:
+                self.constraints[node] = constraints
             self.nodes.append(node)
+            if body is not None:
+                self.body_of[node] = body
+                body.nodes.append(node)
             self.version += 1
 
     def unique_name(self, name: str, mark_as_used: bool = True) -> str:

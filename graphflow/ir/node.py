@@ -171,8 +171,9 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The unique name in the graph that defined it; its op's name in a Program."""
-        return self.graph.names[self] if self.graph is not None else self.op.name
+        """The unique name in the graph that defined it; its op's name in a Program, and as long as
+        its graph has not taken it in."""
+        return self.op.name if self.graph is None else self.graph.names.get(self, self.op.name)
 
     @property
     def control_inputs(self) -> tuple[Node, ...]:

@@ -1,7 +1,6 @@
-"""Graphs as text (`.gf`), and back: what prints, parses.
+"""Programs as text (`.gf`), and back: what prints, parses. Users' graphs: graph_text.py.
 
     program  = "program {" variable* node* footer* "}"
-    graph    = "graph {" variable* node* "}"
     variable = "variable" @name ":" type ["=" value] [origin]
     node     = id, … [":" type, …] "=" op ["#" serial] "(" id, … [attr "=" value, …] ")"
                ["after" id, …] ["{" region* "}"] [origin]
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from ..sizes import Dim
-from .graph import Graph, Location, next_serial
+from .graph import Location
 from .node import Attrs, Node, Region, Tensor, topological
 from .op import Op, defined
 from .program import Interner, Origin, Program
@@ -36,10 +35,8 @@ from .variable import VariableHandle
 
 __all__ = [
     "TextError",
-    "parse_graph",
     "parse_program",
     "pool_of",
-    "print_graph",
     "print_program",
     "read_program",
     "write_program",
@@ -54,18 +51,10 @@ def print_program(program: Program, origins: bool = True) -> str:
     return _Printer(origins).program(program)
 
 
-def print_graph(graph: Graph, origins: bool = True) -> str:
-    """The text of a user's graph, in the order of its definition."""
-    return _Printer(origins).graph(graph)
-
-
-def pool_of(graph: Program | Graph) -> dict[str, np.ndarray]:
+def pool_of(program: Program) -> dict[str, np.ndarray]:
     """The arrays that do not fit into the text, by digest."""
     printer = _Printer(False)
-    if isinstance(graph, Program):
-        printer.program(graph)
-    else:
-        printer.graph(graph)
+    printer.program(program)
     return printer.values.pool
 
 
@@ -115,21 +104,8 @@ class _Printer:
             kind = " broadcast" if constraint.broadcast else ""
             a, b = self.values.size(constraint.a), self.values.size(constraint.b)
             footer.append(f"  require {a} == {b}{kind}{self._origins(origins, '')}")
-        return self._assemble("program", footer)
-
-    def graph(self, graph: Graph) -> str:
-        inner: set[Node] = set()
-        for region in (region for node in graph.nodes for region in node.regions):
-            first = min((t.node.serial for t in region.parameters), default=0)
-            # Constants from outside may be used inside as they are.
-            inner |= {node for node in region.nodes() if node.serial >= first}
-        outer = [node for node in graph.nodes if node not in inner]
-        self._nodes(outer, "  ", _origin_in_graph)
-        return self._assemble("graph", [])
-
-    def _assemble(self, kind: str, footer: Sequence[str]) -> str:
         variables = [self._variable(handle) for handle in self.values.variables]
-        return "\n".join([f"{kind} {{", *variables, *self.lines, *footer, "}"]) + "\n"
+        return "\n".join(["program {", *variables, *self.lines, *footer, "}"]) + "\n"
 
     def _variable(self, handle: VariableHandle) -> str:
         initial = f" = {self.values.value(handle.initial)}" if handle.initial is not None else ""
@@ -160,7 +136,7 @@ class _Printer:
         for key, value in node.attrs.items():
             if not (node.op.name == "feed" and key == "type"):
                 arguments.append(f"{key}={self.values.value(value)}")
-        serial = f"#{node.serial}" if node.serial and node.graph is None else ""
+        serial = f"#{node.serial}" if node.serial else ""
         line = f"{indent}{head} = {node.op.name}{serial}({', '.join(arguments)})"
         if node.controls:
             line += f" after {self._ids(node.controls)}"
@@ -173,10 +149,7 @@ class _Printer:
     def _region(self, region: Region, indent: str, origin: Callable) -> None:
         saved = dict(self.ids)
         self.lines.append(f"{indent}{region.name} {{")
-        nodes = region.nodes()
-        if nodes and nodes[0].graph is not None:
-            nodes = [node for node in nodes if node not in self.ids]
-        self._nodes(nodes, indent + "  ", origin)
+        self._nodes(region.nodes(), indent + "  ", origin)
         for word, items in (
             ("parameters", region.parameters),
             ("results", region.results),
@@ -208,13 +181,6 @@ def _origin_text(origin: Origin, op: str) -> str:
     return f"{origin.name}{shown} at {place.file}:{place.line}{function}"
 
 
-def _origin_in_graph(node: Node) -> tuple[Origin, ...]:
-    graph = node.graph
-    if graph is None or node not in graph.names:
-        return ()
-    return (Origin(graph.names[node], graph.locations[node], node.op.name),)
-
-
 # -- reading -------------------------------------------------------------------------------------
 
 
@@ -227,11 +193,6 @@ def parse_program(text: str, pool: Mapping[str, np.ndarray] | None = None) -> Pr
     return _Parser(text, pool or {}).program()
 
 
-def parse_graph(text: str, pool: Mapping[str, np.ndarray] | None = None) -> Graph:
-    """The user's graph that a text describes."""
-    return _Parser(text, pool or {}).graph()
-
-
 _ORIGIN = re.compile(
     r"(?P<name>.*?)(?: \((?P<op>\w+)\))? at (?P<file>.*?):(?P<line>\d+)(?: in (?P<function>.+))?"
 )
@@ -242,8 +203,7 @@ class _Parser:
         self.values = ValueReader(pool)
         self.tensors: dict[str, Tensor] = {}
         self.nodes: dict[str, Node] = {}
-        self.interner: Interner | None = Interner()
-        self.into: Graph | None = None
+        self.interner = Interner()
         self._ops: Mapping[str, Op] = defined()
         self._lines = [
             LineReader(line, number)
@@ -284,7 +244,6 @@ class _Parser:
                 constraints.append(self._constraint(reader))
             else:
                 self._statement(reader)
-        assert self.interner is not None
         return Program(
             parts["feeds"],
             parts["fetches"],
@@ -294,13 +253,6 @@ class _Parser:
             tuple(constraints),
             parts["bind"],
         )
-
-    def graph(self) -> Graph:
-        self._header("graph")
-        self.interner, self.into = None, Graph()
-        for reader in self._body():
-            self._statement(reader)
-        return self.into
 
     def _header(self, kind: str) -> None:
         reader = self._next()
@@ -350,28 +302,15 @@ class _Parser:
         braces = reader.take("{")
         origins = self._origins(reader, name)
         regions = tuple(self._regions()) if braces else ()
-        node = self._make(
-            op, tuple(inputs), Attrs(attrs), types, regions, controls, serial, origins
-        )
+        with self.interner.for_origin(origins):
+            node = self.interner.create(
+                op, tuple(inputs), Attrs(attrs), regions, None, serial, controls, types
+            )
         if len(ids) != max(len(types), 1):
             reader.fail(f"{len(ids)} ids for {len(types)} results")
         self.tensors.update(zip(ids, node.outputs, strict=False))
         for i in ids:
             self.nodes[i] = node
-
-    def _make(self, op, inputs, attrs, types, regions, controls, serial, origins) -> Node:
-        if self.interner is not None:
-            with self.interner.for_origin(origins):
-                return self.interner.create(
-                    op, inputs, attrs, regions, None, serial, controls, types
-                )
-        assert self.into is not None
-        node = Node(op, inputs, attrs, types, regions, controls, next_serial(), self.into)
-        origin = origins[0] if origins else None
-        location = origin.location if origin else Location("<unknown>", 0, "")
-        name = origin.name if origin else self.into.unique_name(op.name)
-        self.into.restore(node, name, location)
-        return node
 
     def _arguments(self, reader: LineReader) -> tuple[list[Tensor], dict[str, Any]]:
         inputs: list[Tensor] = []

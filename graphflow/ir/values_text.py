@@ -2,12 +2,13 @@
 
     value  = number | "string" | true | false | none | dtype | size | type | @variable
            | "(" value, … ")" | scalar(dtype, number) | dense(dtype, [dims], [elements])
-           | pool(dtype, [dims], "digest") | "<" anything ">"
+           | pool(dtype, [dims], "digest") | form "(" value, … ")" | "<" anything ">"
     type   = dtype "[" size, … "]" | dtype "[?]"
     size   = sums, products and // of numbers and symbols, max(a,b), min(a,b)
 
-Arrays of more than 16 elements stand in a pool beside the text, under their digest. `<…>` is an
-object that has no text, such as a Python function: it prints and refuses to be read.
+Arrays of more than 16 elements stand in a pool beside the text, under their digest. A form is an
+object of a class that has stated its text with `define_form`. `<…>` is one that has none, such as a
+Python function: it prints and refuses to be read.
 """
 
 from __future__ import annotations
@@ -50,6 +51,24 @@ _WORDS: dict[str, Any] = {
 _RESERVED = {*_DTYPES, *_WORDS, "max", "min", "scalar", "dense", "pool"}
 
 
+class Form(NamedTuple):
+    """How objects of a class are told as values: `parts` (None: this one cannot be), and back."""
+
+    name: str
+    parts: Callable[[Any], tuple | None]
+    make: Callable[..., Any]
+
+
+_forms: dict[type, Form] = {}
+_makers: dict[str, Form] = {}
+
+
+def define_form(kind: type, form: Form) -> None:
+    """Gives the objects of a class a text: form.name(part, …)."""
+    _forms[kind] = _makers[form.name] = form
+    _RESERVED.add(form.name)
+
+
 class TextError(GraphError, ValueError):
     """Text that is not a graph, or names something this process does not have."""
 
@@ -61,10 +80,12 @@ class ValuePrinter:
     """Prints values; names are unique, whatever symbols and variables are called.
 
     pool: digest -> array, of the arrays that did not go into the text
+    objects: the values that have no text
     """
 
     def __init__(self) -> None:
         self.pool: dict[str, np.ndarray] = {}
+        self.objects: list[Any] = []
         self.variables: dict[VariableHandle, str] = {}
         self._symbols: dict[Symbol, str] = {}
         self._renamed: dict[Symbol, Dim] = {}
@@ -138,6 +159,11 @@ class ValuePrinter:
             return self.variable(value)
         if isinstance(value, np.generic):
             return f"scalar({value.dtype}, {_element(value)})"
+        form = _forms.get(type(value))
+        parts = form.parts(value) if form is not None else None
+        if form is not None and parts is not None:
+            return f"{form.name}({', '.join(map(self.value, parts))})"
+        self.objects.append(value)
         name = getattr(value, "__qualname__", None) or type(value).__qualname__
         return f"<{type(value).__name__} {name}>".replace("<locals>.", "")
 
@@ -176,7 +202,7 @@ _TOKEN = re.compile(
     | (?P<number>\d+(?:\.\d*)?(?:e[+-]?\d+)?)
     | (?P<name>[A-Za-z_]\w*)
     | (?P<variable>@[^\s,(){}=:;]+)
-    | (?P<id>%\d+)
+    | (?P<id>%(?:[\w.][\w.\\/>-]*|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?:'\d+)?(?::\d+)?)
     | (?P<mark>//|==|[-+*(){}\[\],:=\#?;])
     )""",
     re.VERBOSE,
@@ -218,14 +244,20 @@ class LineReader:
 
     def take(self, text: str) -> bool:
         """Whether the next token is `text`, which is then consumed."""
-        if self.peek().text == text and self.peek().kind != "string":
-            self.next()
-            return True
-        return False
+        token = self.peek()
+        if token.text != text or token.kind == "string":
+            return False
+        self.next()
+        return True
 
     def expect(self, text: str) -> None:
         if not self.take(text):
             self.fail(f"{text!r} was expected")
+
+    def end(self) -> None:
+        """Nothing more may follow."""
+        if self.peek().kind != "end":
+            self.fail("the line should end here")
 
     def rest(self) -> str:
         return self.line[self._position :].strip()
@@ -240,17 +272,19 @@ class ValueReader:
     """Reads values; the counterpart of ValuePrinter.
 
     variables: name -> handle, filled by whoever reads declarations
+    canonical: s0, s1, … are the sizes that every program calls so; else they are new ones
     """
 
-    def __init__(self, pool: Mapping[str, np.ndarray]):
+    def __init__(self, pool: Mapping[str, np.ndarray], canonical: bool = True):
         self.pool = pool
+        self._canonical = canonical
         self.variables: dict[str, VariableHandle] = {}
         self._symbols: dict[str, Dim] = {}
 
     def symbol(self, name: str) -> Dim:
-        """The symbol of a name; s0, s1, … are the canonical ones."""
+        """The symbol of a name."""
         if name not in self._symbols:
-            canonical = re.fullmatch(r"s(0|[1-9]\d*)", name)
+            canonical = self._canonical and re.fullmatch(r"s(0|[1-9]\d*)", name)
             self._symbols[name] = (
                 Size.of(canonical_symbol(int(canonical[1]))) if canonical else symbol(name)
             )
@@ -284,6 +318,14 @@ class ValueReader:
 
     def value(self, reader: LineReader) -> Any:
         """A value; arithmetic makes sizes, and - before a number makes it negative."""
+        try:
+            return self._sum(reader)
+        except TextError:
+            raise
+        except (TypeError, ValueError, ArithmeticError, SyntaxError, RecursionError) as error:
+            reader.fail(f"this is no value ({error})")
+
+    def _sum(self, reader: LineReader) -> Any:
         sign = -1 if reader.take("-") else 1
         total = self._product(reader)
         if sign < 0:
@@ -339,6 +381,12 @@ class ValueReader:
         if text in ("scalar", "dense", "pool"):
             reader.expect("(")
             return self._array(reader, text)
+        if text in _makers and reader.take("("):
+            parts = tuple(self._items(reader, ")", self.value))
+            try:
+                return _makers[text].make(*parts)
+            except (TypeError, ValueError) as error:
+                reader.fail(f"these are no parts of a {text} ({error})")
         return self.symbol(text)
 
     def _parenthesis(self, reader: LineReader) -> Any:
@@ -351,7 +399,10 @@ class ValueReader:
         return (first, *self._items(reader, ")", self.value))
 
     def _array(self, reader: LineReader, kind: str) -> Any:
-        dtype = _DTYPES[reader.next().text].numpy
+        name = reader.next().text
+        if name not in _DTYPES or _DTYPES[name] is token:
+            reader.fail(f"{name!r} is no element type")
+        dtype = _DTYPES[name].numpy
         reader.expect(",")
         if kind == "scalar":
             value = dtype.type(self._number(reader, dtype))

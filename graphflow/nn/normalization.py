@@ -12,7 +12,7 @@ from ..ir.op import find
 from ..ir.types import is_static
 from ..ops.arithmetic import maximum
 from ..ops.convert import convert, known_axes, known_axis, reject
-from ..ops.custom_gradient import custom_gradient
+from ..ops.custom_gradient import GradientRule, gradient_rule, with_rule
 from ..ops.indexing import reshaped, transposed
 from ..ops.math import rsqrt
 from ..ops.moments import moments_over, normalize_op
@@ -94,49 +94,54 @@ def batch_normalized(
     """
     dims = next((t.dims for t in (scale, offset, *averages) if t is not None), x.dims[-1:])
     axes = tuple(range(len(x.dims) - len(dims)))
-    one, zero, two, half = (convert(value, x.dtype) for value in (1, 0, 2, -0.5))
     if scale is None:
-        scale = find("broadcast_to")(one, shape=dims)
+        scale = find("broadcast_to")(convert(1, x.dtype), shape=dims)
     if offset is None:
-        offset = find("broadcast_to")(zero, shape=dims)
+        offset = find("broadcast_to")(convert(0, x.dtype), shape=dims)
+    others = () if training is None else (training, *averages)
+    x, scale, offset, *given = (find("identity")(convert(t)) for t in (x, scale, offset, *others))
+    batch_mean, batch_variance = moments_over(x, axes, keepdims=False)
+    mean, variance = batch_mean, batch_variance
+    if given:
+        mean, variance = (
+            find("select")(given[0], own, average)
+            for own, average in zip((mean, variance), given[1:], strict=True)
+        )
+    inverse = rsqrt(variance + convert(epsilon, x.dtype))
+    factor = inverse * scale
+    y = normalize_op(x, mean, factor, offset)
+    return with_rule(  # type: ignore[return-value]
+        GradientRule("batch_norm", axes),
+        (y, batch_mean, batch_variance),
+        (x, scale, offset, *given),
+        (mean, factor, inverse, batch_mean),
+    )
 
-    @custom_gradient
-    def batch_norm(x, scale, offset, *given):
-        batch_mean, batch_variance = moments_over(x, axes, keepdims=False)
-        mean, variance = batch_mean, batch_variance
-        if given:
-            flag, *others = given
-            mean, variance = (
-                find("select")(flag, own, average)
-                for own, average in zip((mean, variance), others, strict=True)
-            )
-        inverse = rsqrt(variance + convert(epsilon, x.dtype))
-        factor = inverse * scale
-        y = normalize_op(x, mean, factor, offset)
 
-        def gradient(g, to_batch_mean, to_batch_variance):
-            to_offset = reduce_sum(g, list(axes))
-            to_inverse = reduce_sum(g * (x - mean), list(axes))
-            to_mean = -(to_offset * factor)
-            to_variance = to_inverse * factor * inverse * inverse * half
-            to_averages: list[Tensor | None] = []
-            if given:
-                share = find("cast")(flag, dtype=x.dtype)
-                rest = one - share
-                to_averages = [None, to_mean * rest, to_variance * rest]
-                to_mean, to_variance = to_mean * share, to_variance * share
-            count = find("size")(x, axes=axes, dtype=x.dtype)
-            slope = (to_variance + to_batch_variance) * two / count
-            shift = (to_mean + to_batch_mean) / count
-            if given:
-                # Away from the moments of x the slope belongs to x - batch_mean.
-                shift = shift + slope * (mean - batch_mean)
-            to_x = normalize_op(x, mean, slope, shift, g, factor)
-            return [to_x, to_inverse * inverse, to_offset, *to_averages]
-
-        return (y, batch_mean, batch_variance), gradient
-
-    return batch_norm(x, scale, offset, *(() if training is None else (training, *averages)))
+@gradient_rule("batch_norm")
+def _batch_norm_gradient(gradients, inputs, kept, axes):
+    g, to_batch_mean, to_batch_variance = gradients
+    x, _, _, *given = inputs
+    mean, factor, inverse, batch_mean = kept
+    one, two, half = (convert(value, x.dtype) for value in (1, 2, -0.5))
+    to_offset = reduce_sum(g, list(axes))
+    to_inverse = reduce_sum(g * (x - mean), list(axes))
+    to_mean = -(to_offset * factor)
+    to_variance = to_inverse * factor * inverse * inverse * half
+    to_averages: list[Tensor | None] = []
+    if given:
+        share = find("cast")(given[0], dtype=x.dtype)
+        rest = one - share
+        to_averages = [None, to_mean * rest, to_variance * rest]
+        to_mean, to_variance = to_mean * share, to_variance * share
+    count = find("size")(x, axes=axes, dtype=x.dtype)
+    slope = (to_variance + to_batch_variance) * two / count
+    shift = (to_mean + to_batch_mean) / count
+    if given:
+        # Away from the moments of x the slope belongs to x - batch_mean.
+        shift = shift + slope * (mean - batch_mean)
+    to_x = normalize_op(x, mean, slope, shift, g, factor)
+    return [to_x, to_inverse * inverse, to_offset, *to_averages]
 
 
 def fused_batch_norm(

@@ -1,4 +1,8 @@
-"""Gradients that users state themselves."""
+"""Gradients that are stated for a function: by users, and by graphflow for its own compositions.
+
+A user's is a Python function, of which a saved graph keeps the name alone. graphflow's own are
+found by name (`gradient_rule`), so graphs that were read can still be differentiated.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,9 @@ from ..errors import GraphError
 from ..ir.graph import get_default_graph
 from ..ir.node import Node, Tensor, topological
 from ..ir.op import Op, define, find
+from ..ir.values_text import Form, define_form
 from .convert import convert, reject
+from .region import StatedGradient
 
 __all__ = ["custom_gradient"]
 
@@ -31,7 +37,11 @@ def _vjp_override(node: Node, gradients):
         find("broadcast_like")(convert(0, y.dtype), y) if g is None else convert(g)
         for y, g in zip(node.outputs, gradients, strict=True)
     ]
-    given = node.attrs.gradient(*outputs)
+    stated = node.attrs.gradient
+    if isinstance(stated, GradientRule):
+        own, kept = node.inputs[count : count + inputs], node.inputs[count + inputs :]
+        return [*[None] * count, *stated(outputs, own, kept), *[None] * len(kept)]
+    given = stated(*outputs)
     results = list(given) if isinstance(given, (list, tuple)) else [given]
     expected = len(node.inputs) - count
     if len(results) != expected:
@@ -47,8 +57,9 @@ def _lower_override(node: Node, index, context, output):
     return context.read(output, index)
 
 
-# The first `count` inputs, with `gradient` as the derivative by the others. Exists only until a
-# run is cut.
+# The first `count` inputs, with `gradient` as the derivative by the `arguments` that follow; the
+# rest is variables that a user's function reads, or what a rule needs. Exists only until a run is
+# cut.
 override_gradient = define(
     Op(
         name="override_gradient",
@@ -59,6 +70,46 @@ override_gradient = define(
         any_rank=True,
     )
 )
+
+
+class GradientRule:
+    """A derivative that graphflow states, by name, and the attributes it is given."""
+
+    def __init__(self, name: str, *attributes):
+        if name not in _rules:
+            raise ValueError(f"no gradient is called {name!r}")
+        self.name = name
+        self.attributes = attributes
+
+    def __call__(self, gradients, inputs, kept):
+        return _rules[self.name](gradients, inputs, kept, *self.attributes)
+
+
+_rules: dict[str, Callable[..., Sequence]] = {}
+define_form(GradientRule, Form("gradient_rule", lambda r: (r.name, *r.attributes), GradientRule))
+
+
+def gradient_rule(name: str) -> Callable[[Callable], Callable]:
+    """A decorator for rule(gradients, inputs, kept, *attributes) -> gradients of the inputs."""
+
+    def register(rule: Callable) -> Callable:
+        _rules[name] = rule
+        return rule
+
+    return register
+
+
+def with_rule(
+    rule: GradientRule, results: Sequence[Tensor], inputs: Sequence[Tensor], kept: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """`results`, whose derivative by `inputs` is what a rule states with the help of `kept`.
+
+    The results must be made of `identity` of what the gradient is for, and these are the inputs.
+    """
+    outputs = override_gradient(
+        *results, *inputs, *kept, count=len(results), arguments=len(inputs), gradient=rule
+    )
+    return (outputs,) if isinstance(outputs, Tensor) else outputs
 
 
 def custom_gradient(f: Callable) -> Callable:
@@ -95,7 +146,7 @@ def custom_gradient(f: Callable) -> Callable:
             *reads,
             count=len(results),
             arguments=len(inputs),
-            gradient=_with_variables(gradient, reads, f.__name__),
+            gradient=StatedGradient(f.__name__, _with_variables(gradient, reads, f.__name__)),
         )
         if isinstance(outputs, Tensor):
             outputs = (outputs,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from ..errors import InvalidArgumentError
 from ..ir.node import Node, Tensor
 from ..ir.op import EFFECT, Op, define
 from ..ir.types import TensorType
+from ..ir.values_text import Form, define_form
 from .convert import as_sizes, convert, reject
 from .effects import shown, with_dependencies
 
@@ -162,7 +164,8 @@ class Printer:
     """Writes a line with the values of tensors: the function behind a print operation.
 
     parts: texts, and the numbers of the tensors that stand between them.
-    stream: what it writes to; sys.stderr, as it is at the time of the call, if None.
+    stream: what it writes to; sys.stderr, as it is at the time of the call, if None; the name of a
+        stream, as in a text, is looked up, or the file opened, at the first call.
     """
 
     def __init__(self, parts, end: str, stream, edge: int, first_n: int = -1, flat: bool = False):
@@ -171,6 +174,7 @@ class Printer:
         self.stream = stream
         self.edge = edge
         self.flat = flat
+        self.first_n = first_n
         self.left = first_n
 
     def __call__(self, *arrays):
@@ -180,6 +184,8 @@ class Printer:
         text = "".join(
             part if isinstance(part, str) else self._text(arrays[part]) for part in self.parts
         )
+        if isinstance(self.stream, str):
+            self.stream = sys.stdout if self.stream == "stdout" else _stream(self.stream)
         stream = sys.stderr if self.stream is None else self.stream
         stream.write(text + self.end)
         stream.flush()
@@ -193,8 +199,22 @@ class Printer:
         edge = array.size if self.edge < 0 else self.edge
         return np.array2string(array, threshold=2 * edge, edgeitems=max(edge, 1), separator=" ")
 
+    def parts_of_text(self) -> tuple | None:
+        """What it is made of, as values with a text; None where it writes to another stream."""
+        stream: Any = self.stream
+        if stream is sys.stdout:
+            stream = "stdout"
+        elif isinstance(stream, io.TextIOWrapper) and stream.mode == "a":
+            stream = f"file://{stream.name}"
+        elif stream is not None and not isinstance(stream, str):
+            return None
+        return tuple(self.parts), self.end, stream, self.edge, self.first_n, self.flat
+
     def __str__(self) -> str:
         return "print"
+
+
+define_form(Printer, Form("printer", Printer.parts_of_text, Printer))
 
 
 def _stream(output_stream):

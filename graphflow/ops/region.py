@@ -14,6 +14,7 @@ from ..ir.graph import get_default_graph
 from ..ir.node import Node, Region, Tensor, topological
 from ..ir.op import LEAF, REGION, STATE, Op, define
 from ..ir.types import SizeRules, TensorType, same_shape
+from ..ir.values_text import Form, define_form
 
 __all__: list[str] = []
 
@@ -85,6 +86,25 @@ def equal_types(a: TensorType, b: TensorType, sizes: SizeRules, what: str) -> Te
     return TensorType(a.dtype, same_shape(a.shape or (), b.shape or (), sizes, message))
 
 
+class StatedGradient:
+    """A derivative that Python code states. Of one that was read from a text only the label is
+    left: calling it raises NonDifferentiableError."""
+
+    def __init__(self, label: str, function: Callable | None = None):
+        self.label = label
+        self.function = function
+
+    def __call__(self, *args):
+        if self.function is None:
+            raise NonDifferentiableError(
+                f"the gradient of {self.label} is a Python function, which a saved graph does not "
+                "hold; take gradients before the graph is saved"
+            )
+        return self.function(*args)
+
+
+define_form(StatedGradient, Form("gradient", lambda stated: (stated.label,), StatedGradient))
+
 # -- call ----------------------------------------------------------------------------------------
 
 
@@ -134,7 +154,8 @@ def composite(
         return [made] if isinstance(made, Tensor) else made
 
     body = make_region([operand.tensor_type for operand in operands], results, label)
-    attrs = {"label": label, "gradient": gradient}
+    stated = None if gradient is None else StatedGradient(label, gradient)
+    attrs = {"label": label, "gradient": stated}
     return build(call, operands, attrs, name or label, (body,))
 
 

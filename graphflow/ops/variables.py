@@ -103,6 +103,27 @@ class Variable:
             names.append(GraphKeys.TRAINABLE_VARIABLES)
         graph.add_to_collections(names, self)
 
+    @classmethod
+    def restored(
+        cls,
+        handle: VariableHandle,
+        element: Tensor,
+        initial_value: Tensor,
+        initializer: Node,
+        trainable: bool,
+        constraint: Callable | None,
+    ) -> Variable:
+        """A variable whose operations exist already (read from a file); it joins no collection."""
+        made = cls.__new__(cls)
+        made.handle = handle
+        made._scope = f"{handle.name}/"
+        made._element = element
+        made._initial_value = initial_value
+        made._initializer = initializer
+        made._trainable = trainable
+        made._constraint = constraint
+        return made
+
     # -- what it is ---------------------------------------------------------------------------
 
     @property

@@ -19,8 +19,10 @@ from .checkpoint import (
     update_checkpoint_state,
 )
 from .descent import GradientDescentOptimizer, MomentumOptimizer
+from .meta_graph import export_meta_graph, import_meta_graph
 from .moving_averages import ExponentialMovingAverage
 from .optimizer import Optimizer
+from .saved_graph import SavedGraph, UnsavableGraphError
 from .saver import Saver
 from .schedules import (
     cosine_decay,
@@ -33,6 +35,7 @@ from .schedules import (
     piecewise_constant_decay,
     polynomial_decay,
 )
+from .signatures import get_signatures, set_signatures
 
 __all__ = [
     "AdadeltaOptimizer",
@@ -47,17 +50,22 @@ __all__ = [
     "MomentumOptimizer",
     "Optimizer",
     "RMSPropOptimizer",
+    "SavedGraph",
     "Saver",
+    "UnsavableGraphError",
     "assert_global_step",
     "checkpoint_exists",
     "cosine_decay",
     "cosine_decay_restarts",
     "create_global_step",
     "exponential_decay",
+    "export_meta_graph",
     "get_checkpoint_state",
     "get_global_step",
     "get_or_create_global_step",
+    "get_signatures",
     "global_step",
+    "import_meta_graph",
     "inverse_time_decay",
     "latest_checkpoint",
     "linear_cosine_decay",
@@ -67,5 +75,6 @@ __all__ = [
     "piecewise_constant",
     "piecewise_constant_decay",
     "polynomial_decay",
+    "set_signatures",
     "update_checkpoint_state",
 ]

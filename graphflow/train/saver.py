@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
-from ..ir.graph import Graph
+from ..ir.graph import Graph, get_default_graph
 from ..ir.variable import VariableHandle
 from ..ops.random import RANDOM_STATES
 from ..ops.variables import Variable, global_variables
@@ -28,6 +29,7 @@ from .checkpoint import (
     update_checkpoint_state,
     write_arrays,
 )
+from .saved_graph import SavedGraph, UnsavableGraphError
 
 __all__ = ["Saver"]
 
@@ -83,6 +85,8 @@ class Saver:
         self._next_kept = time.time() + self._keep_seconds
         self._pad_step_number = pad_step_number
         self._last: list[tuple[str, float]] = []
+        self._meta_suffix = "meta"
+        self._told = False  # why there are no .meta files
 
     @property
     def last_checkpoints(self) -> list[str]:
@@ -115,6 +119,8 @@ class Saver:
         """Writes the variables' values in `sess`; returns the checkpoint's name for `restore`.
 
         save_path: the name; with `global_step` (a number, variable or tensor) -<step> follows.
+        write_meta_graph: also writes the graph, to <name>.meta, for `import_meta_graph`. Of a graph
+            that cannot be saved, for it calls Python functions, a warning says so once.
 
         Raises FailedPreconditionError naming all variables without a value, and where the file
         cannot be written NotFoundError, PermissionDeniedError or ResourceExhaustedError: the
@@ -127,12 +133,38 @@ class Saver:
             digits = f"{int(global_step):08d}" if self._pad_step_number else str(int(global_step))
             prefix = f"{prefix}-{digits}"
         write_arrays(prefix, self._values(sess))
+        self._meta_suffix = meta_graph_suffix
+        if write_meta_graph:
+            self._write_graph(sess.graph, f"{prefix}.{meta_graph_suffix}")
         if write_state:
             self._keep(prefix)
             directory = os.path.dirname(prefix) or "."
             update_checkpoint_state(directory, prefix, self.last_checkpoints, latest_filename)
             self._delete_old()
         return prefix
+
+    def export_meta_graph(
+        self, filename=None, collection_list: Iterable[str] | None = None, **ignored
+    ) -> SavedGraph:
+        """As `graphflow.train.export_meta_graph`, of the graph whose variables this Saver saves."""
+        graph = next((v.graph for v in self._variables.values()), None) or get_default_graph()
+        wanted = None if collection_list is None else list(collection_list)
+        saved = SavedGraph.of(graph, wanted)
+        if filename is not None:
+            saved.write(filename)
+        return saved
+
+    def _write_graph(self, graph: Graph, path: str) -> None:
+        try:
+            saved = SavedGraph.of(graph)
+        except UnsavableGraphError as error:
+            if not self._told:
+                self._told = True
+                warnings.warn(
+                    f"the checkpoint has no .meta file: {error}", RuntimeWarning, stacklevel=3
+                )
+            return
+        saved.write(path)
 
     def _values(self, sess) -> dict[str, np.ndarray]:
         missing = [v.handle.name for v in self._variables.values()
@@ -163,6 +195,8 @@ class Saver:
         for path in self._doomed:
             with suppress(OSError):  # a checkpoint that stays costs space, not correctness
                 os.unlink(checkpoint_file(path))
+            with suppress(OSError):
+                os.unlink(f"{path}.{self._meta_suffix}")
 
     def restore(self, sess, save_path) -> None:
         """Sets the variables in `sess` to what the checkpoint `save_path` holds: all, or none.

@@ -11,7 +11,11 @@
 
 #include "graphflow/frame.h"
 
+#if SIZE_MAX > UINT32_MAX
 #define LARGEST_ARENA ((int64_t)1 << 46)
+#else
+#define LARGEST_ARENA ((int64_t)PTRDIFF_MAX)
+#endif
 
 typedef struct item {
     int64_t key;   /* descending */

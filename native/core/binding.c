@@ -124,7 +124,7 @@ int32_t gf_binding_find(gf_executable *executable, const int64_t *symbols, gf_bi
                         gf_problem *problem)
 {
     int32_t status = GF_OK;
-    pthread_mutex_lock(&executable->mutex);
+    gf_mutex_lock(&executable->mutex);
     gf_binding *found = cached(executable, symbols);
     if (found == NULL) {
         found = new_binding(&executable->d, symbols);
@@ -143,16 +143,16 @@ int32_t gf_binding_find(gf_executable *executable, const int64_t *symbols, gf_bi
         found->holders++;
         executable->last_size = found->size;
     }
-    pthread_mutex_unlock(&executable->mutex);
+    gf_mutex_unlock(&executable->mutex);
     *binding = found;
     return status;
 }
 
 void gf_binding_drop(gf_executable *executable, gf_binding *binding)
 {
-    pthread_mutex_lock(&executable->mutex);
+    gf_mutex_lock(&executable->mutex);
     int last = --binding->holders == 0;
-    pthread_mutex_unlock(&executable->mutex);
+    gf_mutex_unlock(&executable->mutex);
     if (last) {
         free_binding(binding);
     }

@@ -146,7 +146,7 @@ void gf_cpu_names(uint64_t wanted, char *text, size_t bytes)
         text[0] = 0;
     }
     for (int i = 0; i < 64; i++) {
-        char number[16];
+        char number[24];
         if (!(wanted >> i & 1)) {
             continue;
         }

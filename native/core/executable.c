@@ -8,7 +8,7 @@
 
 #include "internal.h"
 
-enum { MOST_POINTERS = 1 << 24 };
+enum { MOST_POINTERS = 1 << 24, MOST_SIZES = 1 << 24 };
 
 typedef struct report {
     char *message;
@@ -155,7 +155,8 @@ static int32_t check_kept(const gf_description *d, const report *to)
     for (int32_t i = 0; i < d->kept_count; i++) {
         if (!pointer_exists(d->kept[i].pointer) || d->kept[i].bytes < 0 ||
             d->kept[i].bytes > INT64_MAX - 2 * GF_ARENA_ALIGNMENT ||
-            __builtin_add_overflow(total, gf_arena_aligned(d->kept[i].bytes), &total)) {
+            __builtin_add_overflow(total, gf_arena_aligned(d->kept[i].bytes), &total) ||
+            total > PTRDIFF_MAX) {
             return refuse(to, "kept buffer %d is not sound", i);
         }
     }
@@ -196,6 +197,9 @@ static int32_t check(const gf_description *d, const report *to)
     if (d->symbol_count < 0 || d->value_count < 0 || d->moment_count < 0) {
         return refuse(to, "a count is negative");
     }
+    if (d->symbol_count > MOST_SIZES || d->value_count > MOST_SIZES) {
+        return refuse(to, "there are too many sizes");
+    }
     for (int32_t i = 0; i < d->feed_count; i++) {
         if (!pointer_exists(d->feeds[i].pointer) || !shape_is_sound(d, &d->feeds[i].shape)) {
             return refuse(to, "feed %d is not sound", i);
@@ -235,7 +239,7 @@ static int32_t check(const gf_description *d, const report *to)
 /* Copies an array; remembers failure in `*status`, so that callers check once. */
 static void *copy(const void *from, int32_t count, size_t item, int32_t *status)
 {
-    void *to = malloc((size_t)count * item + 1);
+    void *to = (size_t)count < PTRDIFF_MAX / item ? malloc((size_t)count * item + 1) : NULL;
     if (to == NULL) {
         *status = GF_NO_MEMORY;
     } else if (count > 0) {
@@ -396,7 +400,7 @@ int32_t gf_executable_create(const gf_description *description, gf_code *code,
         gf_code_free(code);
         return status;
     }
-    pthread_mutex_init(&new->mutex, NULL);
+    gf_mutex_init(&new->mutex);
     new->code = code;
     status = copy_description(&new->d, description);
     new->roots = calloc((size_t)new->d.buffer_count + 1, sizeof *new->roots);
@@ -441,7 +445,7 @@ void gf_executable_destroy(gf_executable *executable)
     free_description(&executable->d);
     free(executable->roots);
     gf_code_free(executable->code);
-    pthread_mutex_destroy(&executable->mutex);
+    gf_mutex_destroy(&executable->mutex);
     free(executable);
 }
 
@@ -449,12 +453,12 @@ gf_executable_report gf_executable_inspect(gf_executable *executable)
 {
     size_t code_bytes;
     (void)gf_code_image(executable->code, &code_bytes);
-    pthread_mutex_lock(&executable->mutex);
+    gf_mutex_lock(&executable->mutex);
     gf_executable_report result = {
         (int64_t)code_bytes,   executable->last_size.bytes, executable->last_size.lower_bound,
         executable->run_count, executable->run_bytes,       executable->planned_count,
         executable->kept_bytes, executable->preparations};
-    pthread_mutex_unlock(&executable->mutex);
+    gf_mutex_unlock(&executable->mutex);
     return result;
 }
 

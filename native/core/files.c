@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "graphflow/frame.h"
+#include "graphflow/memory.h"
 #include "graphflow/status.h"
 
 /* `errno` is what the C library had to say, if it said anything. */
@@ -37,30 +38,50 @@ FILE *gf_file_open(const gf_report *to)
     return file;
 }
 
+/* How many bytes are left in a file, as far as the system knows. */
+static uint64_t bytes_left(FILE *file)
+{
+    long at = ftell(file), end = -1;
+    if (at >= 0 && fseek(file, 0, SEEK_END) == 0) {
+        end = ftell(file);
+        fseek(file, at, SEEK_SET);
+    }
+    return end > at ? (uint64_t)(end - at) : 0;
+}
+
+/* More memory, with what is in the old one; frees that. */
+static char *enlarged(char *memory, size_t used, uint64_t room)
+{
+    char *larger = room < SIZE_MAX ? gf_aligned_memory((size_t)room) : NULL;
+    if (larger != NULL && used > 0) {
+        memcpy(larger, memory, used);
+    }
+    free(memory);
+    return larger;
+}
+
 int32_t gf_file_read(FILE *file, uint64_t bytes, char **memory, size_t *count, const gf_report *to)
 {
-    enum { FIRST = 1 << 20 };
-    size_t room = 0, got = 0;
+    enum { FIRST = 1 << 16 };
+    uint64_t room = 0;
+    size_t got = 0;
     char *all = NULL;
     do {
-        uint64_t more = room < FIRST ? FIRST : (uint64_t)room * 2;
-        more = more < bytes ? more : bytes;
-        char *larger = more < SIZE_MAX ? realloc(all, (size_t)more + 1) : NULL;
-        if (larger == NULL) {
-            free(all);
-            return gf_refuse(to, GF_NO_MEMORY, "no memory for the %llu bytes of the file",
+        uint64_t known = room == 0 && bytes > FIRST ? bytes_left(file) : 0;
+        uint64_t more = known > FIRST ? known : room < FIRST ? FIRST : room * 2;
+        room = more < bytes ? more : bytes;
+        all = enlarged(all, got, room);
+        if (all == NULL) {
+            return gf_refuse(to, GF_NO_MEMORY, "there is not enough memory for its %llu bytes",
                              (unsigned long long)bytes);
         }
-        all = larger;
-        room = (size_t)more;
         errno = 0;
-        got += fread(all + got, 1, room - got, file);
+        got += fread(all + got, 1, (size_t)room - got, file);
         if (ferror(file)) {
             free(all);
             return refused(to, "read");
         }
     } while (got == room && room < bytes);
-    all[got] = '\0';
     *memory = all;
     *count = got;
     return GF_OK;

@@ -10,9 +10,9 @@
 /* Opens for reading; NULL, with the system's words in the report. */
 FILE *gf_file_open(const gf_report *to);
 
-/* Reads up to `bytes` bytes into new memory, which grows with what is there: a file that claims to
- * be longer than it is does not cost more. GF_OK (with `*count` < `bytes` at the file's end),
- * GF_IO_ERROR or GF_NO_MEMORY. The memory has one byte more than was read, a zero. */
+/* Reads up to `bytes` bytes into new memory, aligned to 64 bytes, for free(). It grows with what is
+ * there: a file that claims to be longer than it is does not cost more. GF_OK (with `*count` <
+ * `bytes` at the file's end), GF_IO_ERROR or GF_NO_MEMORY. */
 int32_t gf_file_read(FILE *file, uint64_t bytes, char **memory, size_t *count, const gf_report *to);
 
 /* Writes a file's content: 0, or nonzero with errno set. */

@@ -46,8 +46,29 @@ static inline void gf_mode_leave(uint64_t mode)
     }
 }
 
+#elif defined(__riscv_flen)
+
+/* Of the modes there is only the rounding one: denormals are always kept, nothing traps. */
+static inline uint64_t gf_mode_enter(void)
+{
+    uint64_t mode;
+    __asm__ volatile("frrm %0" : "=r"(mode));
+    if (mode != 0) {
+        __asm__ volatile("fsrmi 0");
+    }
+    return mode;
+}
+
+static inline void gf_mode_leave(uint64_t mode)
+{
+    if (mode != 0) {
+        __asm__ volatile("fsrm %0" : : "r"(mode));
+    }
+}
+
 #else
 
+/* WebAssembly has no modes. */
 static inline uint64_t gf_mode_enter(void)
 {
     return 0;

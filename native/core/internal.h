@@ -2,11 +2,11 @@
 #ifndef GRAPHFLOW_INTERNAL_H
 #define GRAPHFLOW_INTERNAL_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include "graphflow/arena.h"
 #include "graphflow/executable.h"
+#include "sync.h"
 
 enum { BINDINGS_KEPT = 16, THREADS_TOLD_APART = 64 };
 
@@ -46,7 +46,7 @@ struct gf_executable {
     int32_t *roots;       /* for each arena buffer, the one whose memory it has */
     int64_t kept_bytes;
 
-    pthread_mutex_t mutex; /* guards what follows */
+    gf_mutex mutex; /* guards what follows */
     gf_run *idle;
     gf_binding *bindings[BINDINGS_KEPT];
     uint64_t clock;
@@ -89,10 +89,10 @@ struct gf_run {
     gf_problem problem;
     _Atomic int32_t failing;
 
-    pthread_mutex_t records_mutex;
+    gf_mutex records_mutex;
     gf_record *records;
     int64_t record_count, record_capacity;
-    pthread_t threads[THREADS_TOLD_APART]; /* that left records, in order of appearance */
+    gf_thread threads[THREADS_TOLD_APART]; /* that left records, in order of appearance */
     int32_t thread_count;
 };
 

@@ -8,9 +8,9 @@ void gf_kept_drop(gf_executable *executable, gf_kept *kept)
     if (kept == NULL) {
         return;
     }
-    pthread_mutex_lock(&executable->mutex);
+    gf_mutex_lock(&executable->mutex);
     int32_t holders = --kept->holders;
-    pthread_mutex_unlock(&executable->mutex);
+    gf_mutex_unlock(&executable->mutex);
     if (holders == 0) {
         gf_buffer_release(kept->memory);
         free(kept);
@@ -68,7 +68,7 @@ int32_t gf_kept_provide(gf_run *run, gf_heap *heap)
         return GF_OK;
     }
     gf_kept *mine = run->kept;
-    pthread_mutex_lock(&executable->mutex);
+    gf_mutex_lock(&executable->mutex);
     gf_kept *latest = executable->kept;
     if (latest != NULL && latest != mine && is_current(run, latest)) {
         latest->holders++;
@@ -81,7 +81,7 @@ int32_t gf_kept_provide(gf_run *run, gf_heap *heap)
         }
     }
     int alone = mine != NULL && mine->holders == 1;
-    pthread_mutex_unlock(&executable->mutex);
+    gf_mutex_unlock(&executable->mutex);
     if (latest != NULL) {
         gf_kept_drop(executable, mine);
         use(run, latest);
@@ -111,11 +111,11 @@ void gf_kept_publish(gf_run *run)
         return;
     }
     run->kept->complete = 1;
-    pthread_mutex_lock(&executable->mutex);
+    gf_mutex_lock(&executable->mutex);
     gf_kept *before = executable->kept;
     executable->kept = run->kept;
     run->kept->holders++;
     executable->preparations++;
-    pthread_mutex_unlock(&executable->mutex);
+    gf_mutex_unlock(&executable->mutex);
     gf_kept_drop(executable, before);
 }

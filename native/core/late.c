@@ -20,7 +20,7 @@ static int32_t enlarge(gf_run *run, gf_room *room, int64_t bytes, int64_t used)
     if (room->data != NULL && room->bytes >= bytes) {
         return GF_OK;
     }
-    if (bytes < 0 || bytes > INT64_MAX / 4) {
+    if (bytes < 0 || bytes >= PTRDIFF_MAX) {
         return GF_NO_MEMORY;
     }
     char *grown = gf_aligned_memory((size_t)bytes + 1);
@@ -31,9 +31,9 @@ static int32_t enlarge(gf_run *run, gf_room *room, int64_t bytes, int64_t used)
         memcpy(grown, room->data, (size_t)used);
     }
     free(room->data);
-    pthread_mutex_lock(&run->executable->mutex);
+    gf_mutex_lock(&run->executable->mutex);
     run->executable->run_bytes += bytes - room->bytes;
-    pthread_mutex_unlock(&run->executable->mutex);
+    gf_mutex_unlock(&run->executable->mutex);
     room->data = grown;
     room->bytes = bytes;
     return GF_OK;
@@ -71,6 +71,9 @@ static int32_t provide_output(gf_run *run, int32_t index)
         if (dim < 0 || __builtin_mul_overflow(bytes, dim, &bytes)) {
             return GF_NO_MEMORY;
         }
+    }
+    if (bytes > PTRDIFF_MAX) {
+        return GF_NO_MEMORY;
     }
     if (run->outputs[index] != NULL && gf_buffer_bytes(run->outputs[index]) == (size_t)bytes) {
         return GF_OK;

@@ -2,10 +2,15 @@
 #define _GNU_SOURCE
 #include "graphflow/memory.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
+
+#include "sync.h"
+
+#ifdef __linux__
 #include <sys/mman.h>
+#endif
 
 enum {
     ALIGNMENT = 64,
@@ -27,10 +32,17 @@ struct gf_buffer {
     gf_buffer *newer, *older;
 };
 
+/* So that what is added to a size never wraps around. */
+#if SIZE_MAX > UINT32_MAX
+#define LARGEST ((size_t)1 << 46)
+#else
+#define LARGEST ((size_t)PTRDIFF_MAX)
+#endif
+
 #define HEADER (((sizeof(gf_buffer) + ALIGNMENT - 1) / ALIGNMENT) * ALIGNMENT)
 
 struct gf_heap {
-    pthread_mutex_t mutex;
+    gf_mutex mutex;
     gf_buffer *classes[CLASSES];
     gf_buffer *newest, *oldest;
     size_t limit;
@@ -73,7 +85,7 @@ gf_heap *gf_heap_create(size_t retained_bytes)
 {
     gf_heap *heap = calloc(1, sizeof *heap);
     if (heap != NULL) {
-        pthread_mutex_init(&heap->mutex, NULL);
+        gf_mutex_init(&heap->mutex);
         heap->limit = retained_bytes;
     }
     return heap;
@@ -122,16 +134,16 @@ static void trim(gf_heap *heap, size_t limit)
 static void leave(gf_heap *heap)
 {
     int last = heap->closed && heap->report.live_buffers == 0;
-    pthread_mutex_unlock(&heap->mutex);
+    gf_mutex_unlock(&heap->mutex);
     if (last) {
-        pthread_mutex_destroy(&heap->mutex);
+        gf_mutex_destroy(&heap->mutex);
         free(heap);
     }
 }
 
 void gf_heap_close(gf_heap *heap)
 {
-    pthread_mutex_lock(&heap->mutex);
+    gf_mutex_lock(&heap->mutex);
     heap->closed = 1;
     heap->limit = 0;
     trim(heap, 0);
@@ -140,7 +152,7 @@ void gf_heap_close(gf_heap *heap)
 
 void gf_heap_retain(gf_heap *heap, size_t retained_bytes)
 {
-    pthread_mutex_lock(&heap->mutex);
+    gf_mutex_lock(&heap->mutex);
     heap->limit = retained_bytes;
     trim(heap, retained_bytes);
     leave(heap);
@@ -148,27 +160,27 @@ void gf_heap_retain(gf_heap *heap, size_t retained_bytes)
 
 gf_heap_report gf_heap_inspect(gf_heap *heap)
 {
-    pthread_mutex_lock(&heap->mutex);
+    gf_mutex_lock(&heap->mutex);
     gf_heap_report report = heap->report;
-    pthread_mutex_unlock(&heap->mutex);
+    gf_mutex_unlock(&heap->mutex);
     return report;
 }
 
 void gf_heap_forget_peak(gf_heap *heap)
 {
-    pthread_mutex_lock(&heap->mutex);
+    gf_mutex_lock(&heap->mutex);
     heap->report.peak_bytes = heap->report.live_bytes;
-    pthread_mutex_unlock(&heap->mutex);
+    gf_mutex_unlock(&heap->mutex);
 }
 
 gf_buffer *gf_buffer_take(gf_heap *heap, size_t bytes)
 {
     size_t capacity;
-    if (bytes > (size_t)1 << 46) {
+    if (bytes > LARGEST) {
         return NULL;
     }
     int32_t index = class_of(bytes, &capacity);
-    pthread_mutex_lock(&heap->mutex);
+    gf_mutex_lock(&heap->mutex);
     gf_buffer *buffer = index >= 0 ? heap->classes[index] : NULL;
     if (buffer != NULL) {
         unlink_buffer(heap, buffer);
@@ -181,7 +193,7 @@ gf_buffer *gf_buffer_take(gf_heap *heap, size_t bytes)
             buffer = gf_aligned_memory(HEADER + capacity);
         }
         if (buffer == NULL) {
-            pthread_mutex_unlock(&heap->mutex);
+            gf_mutex_unlock(&heap->mutex);
             return NULL;
         }
         buffer->heap = heap;
@@ -196,7 +208,7 @@ gf_buffer *gf_buffer_take(gf_heap *heap, size_t bytes)
     if (heap->report.live_bytes > heap->report.peak_bytes) {
         heap->report.peak_bytes = heap->report.live_bytes;
     }
-    pthread_mutex_unlock(&heap->mutex);
+    gf_mutex_unlock(&heap->mutex);
     return buffer;
 }
 
@@ -212,7 +224,7 @@ void gf_buffer_release(gf_buffer *buffer)
         return;
     }
     gf_heap *heap = buffer->heap;
-    pthread_mutex_lock(&heap->mutex);
+    gf_mutex_lock(&heap->mutex);
     heap->report.live_buffers--;
     heap->report.live_bytes -= (int64_t)buffer->bytes;
     if (buffer->class_index < 0 || buffer->capacity > heap->limit) {

@@ -32,7 +32,7 @@ void gf_run_free(gf_run *run)
     free(run->scalars);
     free(run->arena);
     free(run->records);
-    pthread_mutex_destroy(&run->records_mutex);
+    gf_mutex_destroy(&run->records_mutex);
     free(run);
 }
 
@@ -73,7 +73,7 @@ static gf_run *new_run(gf_executable *executable)
     if (run == NULL) {
         return NULL;
     }
-    pthread_mutex_init(&run->records_mutex, NULL);
+    gf_mutex_init(&run->records_mutex);
     run->executable = executable;
     run->pointers = calloc((size_t)executable->pointer_count + 1, sizeof *run->pointers);
     run->symbols = calloc((size_t)d->symbol_count + 1, sizeof *run->symbols);
@@ -101,7 +101,7 @@ static gf_run *new_run(gf_executable *executable)
 
 gf_run *gf_run_begin(gf_executable *executable, gf_pool *pool, const gf_host *host)
 {
-    pthread_mutex_lock(&executable->mutex);
+    gf_mutex_lock(&executable->mutex);
     gf_run *run = executable->idle;
     if (run != NULL) {
         executable->idle = run->next;
@@ -109,7 +109,7 @@ gf_run *gf_run_begin(gf_executable *executable, gf_pool *pool, const gf_host *ho
         run = new_run(executable);
         executable->run_count += run != NULL;
     }
-    pthread_mutex_unlock(&executable->mutex);
+    gf_mutex_unlock(&executable->mutex);
     if (run != NULL) {
         run->pool = pool;
         run->host = host ? *host : (gf_host){0};
@@ -172,7 +172,7 @@ static int64_t shape_bytes(const gf_binding *binding, const gf_shape *shape, int
             return -1;
         }
     }
-    return bytes;
+    return bytes <= PTRDIFF_MAX ? bytes : -1;
 }
 
 static void bind_symbols(gf_run *run)
@@ -250,9 +250,9 @@ static int32_t provide_arena(gf_run *run)
         }
         free(run->arena);
         run->arena = grown;
-        pthread_mutex_lock(&run->executable->mutex);
+        gf_mutex_lock(&run->executable->mutex);
         run->executable->run_bytes += run->binding->size.bytes - run->arena_bytes;
-        pthread_mutex_unlock(&run->executable->mutex);
+        gf_mutex_unlock(&run->executable->mutex);
         run->arena_bytes = run->binding->size.bytes;
     }
     for (int32_t i = 0; i < d->buffer_count; i++) {
@@ -440,10 +440,10 @@ void gf_run_end(gf_run *run)
             run->outputs[i] = NULL;
         }
     }
-    pthread_mutex_lock(&executable->mutex);
+    gf_mutex_lock(&executable->mutex);
     run->next = executable->idle;
     executable->idle = run;
-    pthread_mutex_unlock(&executable->mutex);
+    gf_mutex_unlock(&executable->mutex);
 }
 
 const gf_frame *gf_run_frame(const gf_run *run)

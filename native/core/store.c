@@ -2,21 +2,19 @@
 #define _GNU_SOURCE
 #include "graphflow/store.h"
 
-#include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "graphflow/frame.h"
 #include "graphflow/threads.h"
+#include "sync.h"
 
 typedef struct variable {
     int32_t defined;
     int32_t writing;  /* a transaction writes it */
     int32_t in_place; /* ... into the current version */
-    pthread_t writer;
+    gf_thread writer;
     gf_buffer *current; /* NULL: no value yet */
     uint64_t version;
     int32_t rank;
@@ -27,8 +25,8 @@ typedef struct variable {
 static _Atomic uint64_t versions;
 
 struct gf_store {
-    pthread_mutex_t mutex;
-    pthread_cond_t freed; /* a transaction has ended */
+    gf_mutex mutex;
+    gf_condition freed; /* a transaction has ended */
     gf_heap *heap;
     variable *variables;
     int32_t count;
@@ -41,9 +39,10 @@ gf_store *gf_store_create(gf_heap *heap)
     gf_store *store = calloc(1, sizeof *store);
     if (store != NULL) {
         store->heap = heap;
+        gf_watch_forks();
         store->fork_generation = gf_fork_generation();
-        pthread_mutex_init(&store->mutex, NULL);
-        pthread_cond_init(&store->freed, NULL);
+        gf_mutex_init(&store->mutex);
+        gf_condition_init(&store->freed);
     }
     return store;
 }
@@ -57,8 +56,8 @@ void gf_store_destroy(gf_store *store)
         gf_buffer_release(store->variables[i].current);
     }
     free(store->variables);
-    pthread_mutex_destroy(&store->mutex);
-    pthread_cond_destroy(&store->freed);
+    gf_mutex_destroy(&store->mutex);
+    gf_condition_destroy(&store->freed);
     free(store);
 }
 
@@ -67,8 +66,8 @@ void gf_store_destroy(gf_store *store)
 static void forget_transactions(gf_store *store)
 {
     store->fork_generation = gf_fork_generation();
-    pthread_mutex_init(&store->mutex, NULL);
-    pthread_cond_init(&store->freed, NULL);
+    gf_mutex_init(&store->mutex);
+    gf_condition_init(&store->freed);
     store->first_waiting = NULL;
     for (int32_t i = 0; i < store->count; i++) {
         variable *v = &store->variables[i];
@@ -85,12 +84,12 @@ static void enter(gf_store *store)
     if (store->fork_generation != gf_fork_generation()) {
         forget_transactions(store);
     }
-    pthread_mutex_lock(&store->mutex);
+    gf_mutex_lock(&store->mutex);
 }
 
 static void leave(gf_store *store)
 {
-    pthread_mutex_unlock(&store->mutex);
+    gf_mutex_unlock(&store->mutex);
 }
 
 int32_t gf_store_define(gf_store *store, int32_t slot)
@@ -102,7 +101,9 @@ int32_t gf_store_define(gf_store *store, int32_t slot)
     enter(store);
     if (slot >= store->count) {
         int32_t count = slot + 1 > 2 * store->count ? slot + 1 : 2 * store->count;
-        variable *grown = realloc(store->variables, (size_t)count * sizeof *grown);
+        int fits = (size_t)count <= PTRDIFF_MAX / sizeof(variable);
+        variable *grown =
+            fits ? realloc(store->variables, (size_t)count * sizeof *grown) : NULL;
         if (grown == NULL) {
             status = GF_NO_MEMORY;
         } else {
@@ -135,7 +136,7 @@ static int32_t admissible(const gf_store *store, const gf_use *uses, int32_t cou
         }
         const variable *v = &store->variables[use->slot];
         if (v->writing && (use->writes || v->in_place)) {
-            if (pthread_equal(v->writer, pthread_self())) {
+            if (gf_thread_equal(v->writer, gf_thread_self())) {
                 return GF_REENTERED;
             }
             status = GF_WOULD_BLOCK;
@@ -172,7 +173,7 @@ static int32_t admit(gf_store *store, gf_use *uses, int32_t count)
         if (use->writes) {
             v->writing = 1;
             v->in_place = use->in_place;
-            v->writer = pthread_self();
+            v->writer = gf_thread_self();
         }
     }
     return GF_OK;
@@ -189,7 +190,7 @@ static void unqueue(gf_store *store, gf_ticket *ticket)
     }
     if (*link == ticket) {
         *link = ticket->next;
-        pthread_cond_broadcast(&store->freed); /* another one is first now */
+        gf_wake_all(&store->freed); /* another one is first now */
     }
     ticket->queued = 0;
 }
@@ -222,7 +223,7 @@ static int is_its_turn(const gf_store *store, const gf_use *uses, int32_t count,
     }
     for (int32_t i = 0; i < store->count && writes; i++) {
         const variable *v = &store->variables[i];
-        if (v->writing && pthread_equal(v->writer, pthread_self())) {
+        if (v->writing && gf_thread_equal(v->writer, gf_thread_self())) {
             return 1;
         }
     }
@@ -232,13 +233,10 @@ static int is_its_turn(const gf_store *store, const gf_use *uses, int32_t count,
 int32_t gf_store_begin(gf_store *store, gf_use *uses, int32_t count, gf_ticket *ticket,
                        int64_t wait_us)
 {
-    struct timespec until;
     int late = wait_us <= 0;
+    struct timespec until = {0};
     if (!late) {
-        clock_gettime(CLOCK_REALTIME, &until);
-        int64_t ns = until.tv_nsec + wait_us % 1000000 * 1000;
-        until.tv_sec += (time_t)(wait_us / 1000000 + ns / 1000000000);
-        until.tv_nsec = (long)(ns % 1000000000);
+        until = gf_deadline(wait_us);
     }
     enter(store);
     int32_t status;
@@ -255,7 +253,7 @@ int32_t gf_store_begin(gf_store *store, gf_use *uses, int32_t count, gf_ticket *
         if (late) {
             break;
         }
-        late = pthread_cond_timedwait(&store->freed, &store->mutex, &until) == ETIMEDOUT;
+        late = !gf_wait_until(&store->freed, &store->mutex, &until);
     }
     if (status == GF_OK) {
         status = admit(store, uses, count);
@@ -301,7 +299,7 @@ void gf_store_end(gf_store *store, gf_use *uses, int32_t count, int32_t commit)
         use->after = NULL;
     }
     if (wrote && store->first_waiting != NULL) {
-        pthread_cond_broadcast(&store->freed);
+        gf_wake_all(&store->freed);
     }
     leave(store);
 }

@@ -71,9 +71,9 @@ static int64_t now_ns(void)
 /* A small number for the calling thread; the records' mutex is held. */
 static int32_t thread_number(gf_run *run)
 {
-    pthread_t self = pthread_self();
+    gf_thread self = gf_thread_self();
     for (int32_t i = 0; i < run->thread_count; i++) {
-        if (pthread_equal(run->threads[i], self)) {
+        if (gf_thread_equal(run->threads[i], self)) {
             return i;
         }
     }
@@ -87,7 +87,7 @@ static int32_t thread_number(gf_run *run)
 static void table_launch_begin(gf_frame *frame, int32_t launch)
 {
     gf_run *run = run_of(frame);
-    pthread_mutex_lock(&run->records_mutex);
+    gf_mutex_lock(&run->records_mutex);
     if (run->record_count == run->record_capacity && run->record_capacity < MOST_RECORDS) {
         int64_t capacity = run->record_capacity ? 2 * run->record_capacity : 64;
         gf_record *grown = realloc(run->records, (size_t)capacity * sizeof *grown);
@@ -99,21 +99,21 @@ static void table_launch_begin(gf_frame *frame, int32_t launch)
     if (run->record_count < run->record_capacity) {
         run->records[run->record_count++] = (gf_record){launch, thread_number(run), now_ns(), 0};
     }
-    pthread_mutex_unlock(&run->records_mutex);
+    gf_mutex_unlock(&run->records_mutex);
 }
 
 static void table_launch_end(gf_frame *frame, int32_t launch)
 {
     int64_t end = now_ns();
     gf_run *run = run_of(frame);
-    pthread_mutex_lock(&run->records_mutex);
+    gf_mutex_lock(&run->records_mutex);
     for (int64_t i = run->record_count - 1; i >= 0; i--) {
         if (run->records[i].launch == launch && run->records[i].end_ns == 0) {
             run->records[i].end_ns = end;
             break;
         }
     }
-    pthread_mutex_unlock(&run->records_mutex);
+    gf_mutex_unlock(&run->records_mutex);
 }
 
 const gf_table gf_runtime_table = {

@@ -1,5 +1,5 @@
 /* Whatever a manifest holds: it is refused with a text, or it names files in its folder. Built as
- * fuzz_weights.c, with manifest.c, files.c, json.c and report.c of the core. */
+ * fuzz_weights.c is. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

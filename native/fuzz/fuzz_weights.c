@@ -1,10 +1,11 @@
-/* Whatever a file of weights holds: it is refused with a text, or all it promises is there.
+/* Whatever a file of weights holds: it is refused with a text, or all it promises is there. In the
+ * folder of the core,
  *
- *     clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -Inative/include -Inative/core \
- *         native/fuzz/fuzz_weights.c
- * native/core/{weights*,safetensors,checksum,files,json,report,dtype}.c
+ *     clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -I../include -I. *.c \
+ *         ../fuzz/fuzz_weights.c -pthread
  *
- * or, without libFuzzer, with mutate.c as another source.
+ * makes a program that fuzzes it; with mutate.c as well, any compiler makes one that does so
+ * without libFuzzer.
  */
 #include <stdint.h>
 #include <stdlib.h>

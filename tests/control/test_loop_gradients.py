@@ -255,3 +255,23 @@ def test_gradients_by_a_constant_from_outside(backend):
     with tf.Session(backend=backend) as session:
         feeds = {x: at(2, 2), v: at(2, 2)}
         np.testing.assert_allclose(*session.run([slopes[0], wanted[0]], feeds), rtol=1e-12)
+
+
+def test_a_branch_after_a_write_in_a_loop(backend):
+    """What the gradient runs again of the branch does not wait for a write of the loop's body."""
+    x = tf.placeholder(tf.float64, [3])
+    n = tf.placeholder(tf.int32, [])
+    seen = tf.Variable(0, trainable=False)
+
+    def body(i, y):
+        with tf.control_dependencies([tf.assign_add(seen, 1)]):
+            step = tf.cond(tf.equal(i % 2, 0), lambda: tf.sin(y) * x, lambda: y + x)
+        return i + 1, step
+
+    _, y = tf.while_loop(lambda i, _: i < n, body, [0, x])
+    check(backend, tf.reduce_sum(y), x, at(3), {n: 4})
+    (slope,) = tf.gradients(tf.reduce_sum(y), x)
+    with tf.Session(backend=backend) as session:
+        session.run(tf.global_variables_initializer())
+        session.run([y, slope], {x: at(3), n: 4})
+        assert session.run(seen) == 4

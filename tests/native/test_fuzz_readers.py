@@ -2,14 +2,17 @@
 clang is found, and mutations of our own everywhere."""
 
 import json
+import re
 import shutil
 import subprocess
+from random import Random
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 from test_manifest import WHOLE
-from weights_files import NATIVE, SOURCES, array_of, compile_c, file_of
+from weights_files import NATIVE, SOURCES, Refused, array_of, compile_c, file_of
 
 FUZZ = NATIVE / "fuzz"
 SANITIZERS = ["-O1", "-g", "-fno-sanitize-recover=all"]
@@ -79,6 +82,48 @@ def test_mutated_files(tmp_path, reader):
     program = compile_c(tmp_path / reader, sources, *SANITIZERS, "-fsanitize=address,undefined")
     seeds = sorted(seeds_of(reader, tmp_path).iterdir())
     run([program, 20_000, 1, *seeds])
+
+
+# What is refused here and not by the package.
+STRICTER = "of bool|twice|two arrays|zero character|impossible shape|unknown dtype|no JSON object"
+
+
+def changed(random, content):
+    """A few small changes of a header, with its length put right."""
+    pieces = [*'{}[],:"\\0 -.e', "null", '"F32"', "[0,0]", "\\u0041", "\\ud83e\\udd8a", "é"]
+    pieces += ["{}", '"a":', "18446744073709551615", "9223372036854775807"]
+    length = int.from_bytes(content[:8], "little")
+    header, data = bytearray(content[8 : 8 + length]), content[8 + length :]
+    for _ in range(random.randint(1, 3)):
+        at = random.randrange(len(header) + 1)
+        gone = random.choice([0, 0, 1, random.randrange(8)])
+        new = random.choice(["", *pieces, str(random.randrange(70))]).encode()
+        header[at : at + gone] = new
+    return file_of(bytes(header), data[: random.choice([len(data)] * 9 + [len(data) // 2])])
+
+
+def test_agrees_with_the_safetensors_package(weights_core, tmp_path):
+    """What the one accepts the other accepts, with the same content, but for what is listed."""
+    seeds = [path.read_bytes() for path in sorted(seeds_of("fuzz_weights", tmp_path).iterdir())]
+    seeds = [content for content in seeds if content[:1] != b"{"]
+    random = Random(5)
+    accepted = 0
+    for _ in range(20_000):
+        content = changed(random, random.choice(seeds))
+        try:
+            theirs = {
+                name: (tuple(entry["shape"]), bytes(entry["data"]))
+                for name, entry in safetensors.deserialize(content)
+            }
+        except safetensors.SafetensorError:
+            theirs = None
+        try:
+            read = weights_core.parse(content, verify=False)
+            assert theirs == {name: (dims, data) for name, (_, dims, data) in read.items()}
+            accepted += 1
+        except Refused as refused:
+            assert theirs is None or re.search(STRICTER, str(refused)), (content, str(refused))
+    assert accepted > 500
 
 
 @pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.slow)])

@@ -566,14 +566,6 @@ def test_memory_that_cannot_be_had(weights_core, tmp_path):
     assert (tmp_path / "copy").read_bytes() == (tmp_path / "weights").read_bytes()
 
 
-def test_one_program_can_have_the_sources_twice(tmp_path):
-    """No file defines a name that another library of the host could have: all begin with gf_."""
-    library = compile_c(tmp_path / "libweights.so", SOURCES, "-O2", "-fPIC", "-shared")
-    listing = subprocess.run(["nm", "-D", library], capture_output=True, text=True, check=True)
-    rows = [line.split()[-2:] for line in listing.stdout.splitlines()]
-    assert all(name.startswith("gf_") for kind, name in rows if kind in "TDBR")
-
-
 def test_headers_are_c99_and_cpp17(tmp_path):
     text = '#include "graphflow/weights.h"\n#include "graphflow/manifest.h"\n'
     for compiler, standard, name in (("gcc", "c99", "a.c"), ("g++", "c++17", "a.cpp")):

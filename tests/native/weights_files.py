@@ -10,10 +10,11 @@ import numpy as np
 NATIVE = Path(__file__).resolve().parents[2] / "native"
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror"]
 INCLUDES = [f"-I{NATIVE / 'include'}", f"-I{NATIVE / 'core'}"]
-PARTS = (
-    "checksum dtype files json manifest report safetensors weights weights_header weights_verify"
-)
-SOURCES = [str(NATIVE / "core" / f"{part}.c") for part in (*PARTS.split(), "weights_write")]
+PARTS = [
+    *("checksum", "dtype", "files", "json", "manifest", "memory", "report", "safetensors"),
+    *("weights", "weights_header", "weights_verify", "weights_write"),
+]
+SOURCES = [NATIVE / "core" / f"{part}.c" for part in PARTS]
 
 OK, NO_MEMORY, BAD_DESCRIPTION, BAD_FILE, IO_ERROR = 0, 3, 21, 24, 25
 # In the order of enum gf_dtype, which begins with 1; and their names in the format.
@@ -41,7 +42,7 @@ CODES = {name: code for code, name in enumerate(DTYPES, 1)}
 def compile_c(output, sources, *flags, compiler="gcc"):
     """Builds C11 sources with warnings as errors."""
     command = [compiler, "-std=c11", *flags, *WARNINGS, *INCLUDES, *map(str, sources)]
-    subprocess.run([*command, "-o", str(output)], check=True)
+    subprocess.run([*command, "-pthread", "-o", str(output)], check=True)
     return output
 
 

@@ -145,7 +145,9 @@ def test_max_to_keep_and_the_list_of_checkpoints(backend, tmp_path):
     assert tf.train.latest_checkpoint(tmp_path) == paths[3]
     assert sorted(os.listdir(tmp_path)) == [
         "checkpoint",
+        "m-2.meta",
         "m-2.safetensors",
+        "m-3.meta",
         "m-3.safetensors",
     ]
     state = tf.train.get_checkpoint_state(tmp_path)
@@ -304,7 +306,7 @@ def test_a_failing_disk_leaves_the_old_checkpoint(
         saver.save(session, path)
     monkeypatch.undo()
     assert (tmp_path / "m.safetensors").read_bytes() == before
-    assert sorted(os.listdir(tmp_path)) == ["checkpoint", "m.safetensors"]
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint", "m.meta", "m.safetensors"]
     saver.restore(session, path)
     assert session.run(a) == 1.0
 
@@ -326,7 +328,7 @@ def test_a_file_that_cannot_grow(backend, tmp_path):
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             signal.signal(signal.SIGXFSZ, handler)
     saver.restore(session, path)
-    assert sorted(os.listdir(tmp_path)) == ["checkpoint", "m.safetensors"]
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint", "m.meta", "m.safetensors"]
 
 
 def test_files_have_the_permissions_of_others(backend, tmp_path):

@@ -1,4 +1,4 @@
-/* A pool of threads for the parallel loops of generated code. */
+/* Pools of threads for the parallel loops of generated code. */
 #ifndef GRAPHFLOW_THREADS_H
 #define GRAPHFLOW_THREADS_H
 
@@ -14,8 +14,20 @@ typedef struct gf_pool gf_pool;
  * processor this process may use. Idle threads look for work for `spin_us` microseconds before they
  * sleep. Threads start with the first loop that wants them. NULL when there is no memory.
  *
- * After a fork the child has no threads but its own; the pool notices and starts new ones. */
+ * After a fork the child has no threads but its own; the pool notices and starts new ones.
+ * Compiled with GF_NO_THREADS the runtime has none: such a pool runs loops on their callers. */
 gf_pool *gf_pool_create(int32_t threads, int32_t spin_us);
+
+/* A host's own way to run things side by side: calls task(data, index) for each index below `tasks`
+ * on whatever threads it has, the caller's among them if it likes, in any order, and returns when
+ * all of these calls have returned. */
+typedef void (*gf_task)(void *data, int32_t index);
+typedef void (*gf_parallel)(void *host, int32_t tasks, gf_task task, void *data);
+
+/* A pool that hands loops to a host, as up to `threads` tasks; 0 means one for each processor this
+ * process may use. `parallel` is called by one thread at a time, and never by one of its own tasks.
+ * NULL when there is no memory. */
+gf_pool *gf_pool_hosted(void *host, int32_t threads, gf_parallel parallel);
 
 /* Ends the threads. No loop may be running. NULL is allowed. */
 void gf_pool_destroy(gf_pool *pool);

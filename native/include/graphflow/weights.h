@@ -8,7 +8,8 @@
  *
  * Nothing in a file is believed: whatever its bytes are, it is either refused with GF_BAD_FILE or
  * every array lies whole in memory, has the bytes that its dtype and dims say, and is aligned for
- * its dtype. Needs the C library alone, and no threads; one gf_weights may be read by several.
+ * its dtype. Names and texts with a zero character, and dtypes that dtype.h does not have, are
+ * refused. Needs the C library alone; one gf_weights may be read by several threads.
  *
  * Statuses: GF_OK, GF_BAD_FILE, GF_IO_ERROR, GF_NO_MEMORY and, of what a caller asks to be written,
  * GF_BAD_DESCRIPTION. Whatever is not GF_OK has put a text into `message` (cut to
@@ -33,7 +34,7 @@ typedef struct gf_weights gf_weights;
 typedef struct gf_weight {
     const char *name; /* UTF-8 */
     int32_t dtype;    /* enum gf_dtype */
-    int32_t rank;
+    int32_t rank;     /* any: files have no limit */
     const int64_t *dims;
     const void *data; /* in the byte order of this machine */
     int64_t bytes;
