@@ -19,10 +19,11 @@ from ..ir.node import Node, Tensor
 from ..ir.program import Program
 from ..loop import nodes as loop
 from ..loop.nodes import Stmt
-from ..plan import CONSTANT, KEPT, HostCall, Launch, Output, Plan, PlanBuffer, State
+from ..plan import CONSTANT, FEED, KEPT, HostCall, Launch, Output, Plan, PlanBuffer, State
 from ..sizes import Size
 from .bodies import Inside
 from .cluster import BODIES, PREPARATION, Cluster, Fusion, describe_cluster
+from .join_images import join_images
 from .lower import Lowering
 from .lower_context import KernelBuilder, Sites
 from .outline import Outline
@@ -56,6 +57,7 @@ class Planner(Outline):
         self.sites = sites or Sites(program.origin)
         self.calls: list[tuple[Node, tuple, tuple]] = []
         self.ids: dict[Hashable, int] = {}
+        self._used_by: dict[Hashable, set[int]] = {}
 
     def run(self) -> Plan:
         items = self.items()
@@ -117,6 +119,7 @@ class Planner(Outline):
         used: list[dict[Hashable, None]] = []
         writes: set[Hashable] = set()
         sites = len(self.sites.sites)
+        owners: list[int] = []  # of the statements of the kernel: the numbers of their clusters
 
         def lower(cluster: Cluster) -> None:
             workspaces = len(builder.workspaces)
@@ -126,6 +129,7 @@ class Planner(Outline):
             writes.update(builder.writes)
             mine = self.touched(cluster) | builder.reads | builder.writes
             used.append(mine | dict.fromkeys(builder.workspaces[workspaces:]))
+            owners.extend([len(used) - 1] * (len(builder.blocks[0]) - len(owners)))
 
         tasks = []
         for branch in branches:
@@ -138,6 +142,8 @@ class Planner(Outline):
         else:
             for cluster in clusters:
                 lower(cluster)
+            if "join_images" not in self.disable:
+                writes -= self._join(builder, clusters, used, owners)
         # A kernel that fails goes on to its end, and only then is the evidence looked at.
         for site in self.sites.sites[sites:]:
             used[-1] |= dict.fromkeys(site.buffers)
@@ -157,6 +163,45 @@ class Planner(Outline):
             Launched([moment], kernel, keys, [dict.fromkeys(keys)], set(once.kept), -1, note, True),
             launched,
         ]
+
+    def _join(
+        self,
+        builder: KernelBuilder,
+        clusters: list[Cluster],
+        used: list[dict[Hashable, None]],
+        owners: list[int],
+    ) -> set[Hashable]:
+        """Joins loops over images; gives what then is not in memory any more."""
+        key_of: dict[loop.Target, Hashable] = {b: key for key, b in builder.buffers.items()}
+        mine = {id(cluster) for cluster in clusters}
+        private, lasting = set(), set()
+        for key, buffer in builder.buffers.items():
+            place = self.places.get(key)
+            if place is not None and place.place not in (FEED, CONSTANT):
+                lasting.add(buffer)
+            elif place is None and key in builder.written and self._users(key) <= mine:
+                private.add(buffer)
+        dropped: set[Hashable] = set()
+        body = builder.blocks[0]
+        for joined in join_images(body, builder.math, private, lasting):
+            inside = {key_of.get(t, t) for t in loop.targets([body[joined.second]])}
+            used[owners[joined.second]].update(
+                (key, None) for keys in used for key in list(keys) if key in inside
+            )
+            dropped.update(key_of[buffer] for buffer in joined.dropped)
+        builder.blocks[0] = [s for s in body if not (isinstance(s, loop.For) and not s.body)]
+        for keys in used:
+            for key in dropped:
+                keys.pop(key, None)
+        return dropped
+
+    def _users(self, key: Hashable) -> set[int]:
+        """The clusters that use what is stored as `key`."""
+        if not self._used_by:
+            for cluster in self.clusters():
+                for each in self.touched(cluster):
+                    self._used_by.setdefault(each, set()).add(id(cluster))
+        return self._used_by.get(key, set())
 
     def _host_call(self, cluster: Cluster) -> Launched:
         node = cluster.nodes[0]

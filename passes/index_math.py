@@ -307,7 +307,8 @@ class IndexMath:
             return None if extent is None else extent - 1
         derived = self._derived.get(id(atom))
         if derived is None:
-            return None
+            clamped = isinstance(atom, Apply) and atom.op in ("minimum", "maximum")
+            return self._highest(atom) if clamped and self._is_clamped(atom) else None
         op, form, d = derived
         if op == "mod":
             return d - 1
@@ -316,6 +317,24 @@ class IndexMath:
             return None
         exact = exact_quotient(limits[1] + 1, d)
         return (ceildiv(limits[1] + 1, d) if exact is None else exact) - 1
+
+    def _is_clamped(self, expr: Expr) -> bool:
+        """Whether a minimum or maximum is known to be >= 0."""
+        if isinstance(expr, Apply) and expr.op in ("minimum", "maximum") and expr.dtype is int64:
+            known = all if expr.op == "minimum" else any
+            return known(self._is_clamped(arg) for arg in expr.args)
+        return expr.dtype is int64 and self.is_nonnegative(self.of(expr))
+
+    def _highest(self, expr: Expr) -> Dim | None:
+        """A number that an expression does not exceed."""
+        if isinstance(expr, Apply) and expr.op in ("minimum", "maximum"):
+            highest = [self._highest(arg) for arg in expr.args]
+            known = [high for high in highest if isinstance(high, int)]
+            if expr.op == "minimum":
+                return min(known, default=None)
+            return max(known) if len(known) == len(highest) else None
+        limits = self.bounds(self.of(expr))
+        return limits[1] if limits is not None else None
 
 
 def estimate(dim: Dim, unknown: int = 128) -> int:

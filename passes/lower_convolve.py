@@ -27,7 +27,7 @@ from ..ir.op import CONVOLVE
 from ..loop import nodes as loop
 from ..loop.nodes import Expr, Stmt
 from ..ops.pooling_kinds import store_maximum
-from ..ops.windows import windows
+from ..ops.windows import Window, windows
 from ..sizes import Dim, multiply, product
 from .cluster import Cluster
 from .contraction import ContractionSpec, Operand, Strided, contraction_nest
@@ -38,6 +38,7 @@ from .lower_context import KernelBuilder, NestContext
 from .lower_contract import emit_contraction, variables
 from .lower_loops import compute, element_members
 from .planar import Lines, Pool, build_planar, few_channels
+from .tap_lanes import Taps, build_taps, fuller_taps
 from .winograd import TAPS, TILE, Image, build_winograd, reach, worthwhile
 
 Runs = tuple[tuple[Dim, Dim], ...]
@@ -187,12 +188,14 @@ def _weights(target: Any, builder: KernelBuilder, cluster: Cluster, result: Tens
         batch=groups, m=product((*kernel, each)), n=width, k=product(g.dims[:-1]),
         a=Strided(_memory(builder, x), base, row=row, runs=_joined(runs)),
         b=Operand(read, Strided(gradient, beginning, g.dims[-1])),
+        taps=_taps(builder, result, along),
     )  # fmt: skip
 
 
 def _nest(
-    target, builder, cluster, result, position, image, lines, *, batch, m, n, k, a, b, once=None
-) -> None:
+    target, builder, cluster, result, position, image, lines, *, batch, m, n, k, a, b, once=None,
+    taps=None,
+) -> None:  # fmt: skip
     math = builder.math
     others = [t for t in element_members(cluster) if t is not result]
 
@@ -239,6 +242,8 @@ def _nest(
         built = build_winograd(spec, image, target)
     elif lines is not None and few_channels(lines, n, target):
         built = build_planar(spec, lines, target)
+    elif taps is not None and fuller_taps(taps, n, target):
+        built = build_taps(spec, taps, target)
     else:
         built = contraction_nest(spec, target, "tile")
     emit_contraction(builder, built, spec)
@@ -310,6 +315,25 @@ def _lines(builder: KernelBuilder, result: Tensor, along: Sequence[Phase]) -> Li
         _memory(builder, result.node.inputs[0]), batch, high, wide, channels,  # type: ignore[arg-type]
         down.count, across.count, down.step, down.start,  # type: ignore[arg-type]
         across.tap_step, across.start, (down.taps, across.taps),  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _taps(builder: KernelBuilder, result: Tensor, along: Sequence[Window]) -> Taps | None:
+    """The gradient of weights for vectors of taps, where it has the form that takes."""
+    x, g = result.node.inputs
+    if result.node.attrs["groups"] != 1 or len(along) != 2:
+        return None
+    if not all(isinstance(dim, int) for dim in (*x.dims[1:], *g.dims[1:], *result.dims)):
+        return None
+    down, across = along
+    whole = (down.expansion, across.expansion, across.dilation) == (1, 1, 1)
+    if not whole or down.low > 0 or across.low > 0:
+        return None
+    batch, lines, pixels, channels = x.dims
+    return Taps(
+        _memory(builder, x), _memory(builder, g), batch, lines, pixels, channels,  # type: ignore[arg-type]
+        g.dims[1], g.dims[2], down.stride, -down.low, down.dilation,  # type: ignore[arg-type]
+        across.stride, -across.low, (down.kernel, across.kernel),  # type: ignore[arg-type]
     )  # fmt: skip
 
 

@@ -23,9 +23,10 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..ir.node import Tensor
+from ..ir.op import CONVOLVE
 from ..sizes import product
 from .chains import Link
-from .cluster import BODIES, CONTRACTION, EFFECT_KIND, FULL, Cluster
+from .cluster import BODIES, CONTRACTION, EFFECT_KIND, FULL, NEST_KIND, POINTWISE, Cluster
 from .index_math import estimate
 from .memory import safe_in_place
 from .side_by_side import branches, longest_first
@@ -168,6 +169,8 @@ def schedule(
     if not disable & {"side_by_side", "merge_launches", "fuse"}:
         groups = _groups(order, place, direct)
     launches, notes, found = _launches(order, groups, writers, updates, disable)
+    if not disable & {"join_images", "merge_launches", "fuse"}:
+        _to_readers(launches, {*found}, writers)
     return Schedule(launches, in_place, chained, notes, found)
 
 
@@ -317,6 +320,36 @@ def _launches(order, groups, writers, updates, disable):
         stored.update(cluster.stored)
         members += len(cluster.members) + len(cluster.inlined)
     return launches, notes, found
+
+
+def _to_readers(
+    launches: list[list[Cluster]], groups: Collection[int], writers: Collection[Cluster]
+) -> None:
+    """Moves what only the convolution of the next launch reads from the end of a launch to the
+    beginning of that one, where it may be made image by image (`join_images.py`)."""
+    readers: dict[Tensor, set[int]] = {}
+    for number, launch in enumerate(launches):
+        for cluster in launch:
+            for tensor in cluster.reads:
+                readers.setdefault(tensor, set()).add(number)
+
+    def only_there(cluster: Cluster, number: int) -> bool:
+        if cluster.kind not in (POINTWISE, NEST_KIND) or not cluster.stored:
+            return False
+        if cluster.fallible or cluster in writers:
+            return False
+        # Readers in its own launch came after it: they have been moved.
+        users = [readers.get(tensor, set()) for tensor in cluster.stored]
+        return all(found and found <= {number, number + 1} for found in users)
+
+    for number in range(len(launches) - 2, -1, -1):
+        here, following = launches[number : number + 2]
+        if number in groups or number + 1 in groups or here[0].settled != following[0].settled:
+            continue
+        if not any(node.op.kind == CONVOLVE for cluster in following for node in cluster.nodes):
+            continue
+        while len(here) > 1 and only_there(here[-1], number):
+            following.insert(0, here.pop())
 
 
 def _apart(launch, cluster, amount, large, reads, stored, members, updates) -> str:
