@@ -192,3 +192,19 @@ def test_every_size_of_tiles_stays_inside_its_padded_input():
         for node in laid_out([y], [x, w]):
             if node.op.name == "convolve":
                 assert node.inputs[0].dims[1] >= ceildiv(size, 4) * 4 + 2
+
+
+def test_layers_of_minimal_filtering_share_transforms():
+    """What differs between layers of other sizes are parameters of the two kernels."""
+    x = tf.placeholder(tf.float32, [1, 28, 28, 64])
+    h = x
+    for filters in (64, 128, 128):
+        h = tf.nn.conv2d(h, tf.zeros([3, 3, h.dims[-1], filters]), 1, "SAME")
+    _, plan = plan_of([h], [x])
+    invoked = [
+        stmt.kernel
+        for launch in plan.launches
+        for stmt in loop.statements(launch.kernel.body)
+        if isinstance(stmt, loop.Invoke) and stmt.kernel.name.startswith("transform")
+    ]
+    assert len(invoked) == 6 and len(set(map(id, invoked))) == 2
