@@ -15,7 +15,7 @@ from .runner import DEFAULT, ROOT, Record, Runner, Settings
 from .systems import SYSTEMS
 from .workloads import WORKLOADS, Workload, by_name, matching
 
-STUDIES = ("dispatch_cost", "steps", "sizes", "compile_time", "planned_memory")
+STUDIES = ("dispatch_cost", "steps", "sizes", "lengths", "compile_time", "planned_memory")
 ABLATIONS = "ablations"
 RESULTS = ROOT / "benchmarks" / "results"
 SCRATCH = ROOT / "build" / "benchmarks"

@@ -33,6 +33,7 @@ from .dtypes import (
 )
 from .dtypes import bool_ as bool  # noqa: A004
 from .dtypes import float64 as double
+from .export import export
 from .framework import *
 from .functional import *
 from .initializers import (

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import runtime
 from .cache import CacheStats, DiskCache, Key
@@ -47,6 +47,9 @@ from .sizes import (
 )
 from .version import __version__
 
+if TYPE_CHECKING:
+    from .codegen.target import Target
+
 _dumps = itertools.count()
 
 
@@ -56,19 +59,33 @@ class CompileOptions:
 
     memory_budget: bytes that a run may need at its peak, where sizes are known; values are computed
         again to keep to it
+    checkpoint: have loops keep checkpoints, whatever sizes a run may have
     """
 
     check_numerics: bool = False
     disable: frozenset[str] = frozenset()
     verify: bool = False
     memory_budget: int | None = None
+    checkpoint: bool = False
 
     def as_settings(self) -> dict[str, str]:
         return {
             "check_numerics": str(self.check_numerics),
             "disable": ",".join(sorted(self.disable)),
             "memory_budget": str(self.memory_budget),
+            "checkpoint": str(self.checkpoint),
         }
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What is asked of a step that is not to run here.
+
+    names: of the two functions that its object exports (see codegen/objects.py)
+    """
+
+    target: Target
+    names: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -125,18 +142,19 @@ def compile_step(
     stats: CacheStats,
     use_disk: bool = True,
     bindings: Mapping[Symbol, Dim] | None = None,
+    ahead: Ahead | None = None,
 ) -> Step:
     """Compiles the step that computes `fetches` from `feeds`, or finds it in the disk cache.
 
     `feed_types` are the feeds' types as far as known at the call (ranks always are). `bindings`
-    fixes sizes, for a variant specialised to them.
+    fixes sizes, for a variant specialised to them. `ahead` is for steps that another process runs.
     """
     with _without_collection():
         start = time.perf_counter()
         program = cut(graph, fetches, feeds, feed_types, bindings or {})
         stages = {"cut": time.perf_counter() - start}
         sources = _symbol_sources(program, feeds)
-        step = _compile(program, sources, stages, options, knobs, stats, use_disk)
+        step = _compile(program, sources, stages, options, knobs, stats, use_disk, ahead)
         return _leanly(step, stages)
 
 
@@ -182,18 +200,22 @@ def _compile(
     knobs: Knobs,
     stats: CacheStats,
     use_disk: bool,
+    ahead: Ahead | None = None,
 ) -> Step:
     """`sources` says where the symbols of the program get their values, for the report; `stages`
     has the seconds of what was done before."""
+    from .codegen.step import NAMES
     from .codegen.target import named
     from .ir.text import print_program
 
     trace = _Trace(knobs)
-    target = named(knobs.target)
+    target = ahead.target if ahead is not None else named(knobs.target)
+    names = ahead.names if ahead is not None else NAMES
     parts = _Parts.of(program)
     settings = {
         **options.as_settings(),
         "target": target.key,
+        "names": " ".join(names),
         "graphflow": f"{__version__} {_source_digest()}",
     }
     cache = DiskCache(knobs.cache) if use_disk and knobs.cache is not None else None
@@ -226,10 +248,14 @@ def _compile(
     pass_options = PassOptions(
         disable=disable,
         verify=options.verify or knobs.verify,
+        # Nothing tells their memory beforehand, so it is as little as it can be.
+        checkpoint_whiles=options.memory_budget is not None,
         check_numerics=options.check_numerics,
         observe=trace.observe,
         fired=trace.fired,
     )
+    if options.checkpoint:
+        pass_options = _with_checkpoints(pass_options)
     optimised = run_graph_passes(program, pass_options)
     stages["graph passes"] = time.perf_counter() - start
     with _timed(stages, "plan"):
@@ -253,11 +279,11 @@ def _compile(
     trace.stage("plan.gfp", plan)
     trace.kernels(plan)
     made = CodeReport(want_assembly=trace.wants_code, verify=pass_options.verify)
-    code = compile_plan(plan, parts.symbols, target, made, knobs.threads)
+    code = compile_plan(plan, parts.symbols, target, made, knobs.threads, names)
     stages.update(made.seconds)
     trace.code(made)
-    names = _node_names(optimised, plan)
-    report = describe(plan, sources, stages, target.cpu, names)
+    computed = _node_names(optimised, plan)
+    report = describe(plan, sources, stages, target.cpu, computed)
     if not parts.symbols:
         report = with_sizes(report, {})
     report.cache = f"compiled; {why}" if why else "compiled"
@@ -273,6 +299,10 @@ def _compile(
     return Step(description, parts.variables, parts.origins, program, report)
 
 
+def _with_checkpoints(options: PassOptions) -> PassOptions:
+    return replace(options, checkpoint=True, disable=options.disable | {"batch_iterations"})
+
+
 def _checkpointed(
     cut: Program, program: Program, plan: Plan, budget: int, target: Any, options: PassOptions
 ):
@@ -280,9 +310,11 @@ def _checkpointed(
     and they exceed the budget."""
     from .passes.build_plan import build_plan
 
-    if plan.peak_bytes is None or plan.peak_bytes <= budget or not plan.has_loops:
+    if options.checkpoint or plan.peak_bytes is None or plan.peak_bytes <= budget:
         return program, plan
-    quiet = replace(options, checkpoint=True, disable=options.disable | {"batch_iterations"})
+    if not plan.has_loops:
+        return program, plan
+    quiet = _with_checkpoints(options)
     after = run_graph_passes(cut, quiet)
     smaller = build_plan(after, target, quiet)
     if smaller.peak_bytes is None or smaller.peak_bytes >= plan.peak_bytes:
@@ -614,4 +646,4 @@ def internal(message: str) -> InternalError:
     )
 
 
-__all__ = ["CompileOptions", "Step", "compile_program", "compile_step", "describe_plan"]
+__all__ = ["Ahead", "CompileOptions", "Step", "compile_program", "compile_step", "describe_plan"]

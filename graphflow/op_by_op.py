@@ -26,9 +26,9 @@ from .errors import GraphError, ResourceExhaustedError
 from .interpreted import Array, InterpretedSession, Request
 from .ir.body import has_effect
 from .ir.evaluate import effects_in_order, last_uses, located, run_node
-from .ir.node import Node, Tensor
+from .ir.node import Node, Tensor, all_nodes
 from .ir.op import EFFECT, LEAF, VIEW, find
-from .ir.program import Interner, Origin, Program
+from .ir.program import Interner, Origin, Program, bound_in, sizes_in
 from .ir.variable import VariableHandle
 from .passes import pipeline
 from .passes.cluster import root
@@ -199,9 +199,14 @@ class _Recipe:
 
 
 def _has_late_sizes(node: Node) -> bool:
-    """Whether a size in it is known only when some loop has ended."""
+    """Whether a size in it is known only when some loop has ended: itself, or one before it."""
     values = [*node.attrs.values(), *(t.dims for t in (*node.inputs, *node.outputs))]
-    return any(map(is_trip_symbol, symbols_of(values)))
+    if any(map(is_trip_symbol, symbols_of(values))):
+        return True
+    inside = all_nodes(n for region in node.regions for n in region.nodes())
+    own = {symbol for inner in inside for symbol in bound_in(inner.attrs)}
+    sizes = (symbols_of(sizes_in(inner.attrs)) for inner in inside)
+    return any(is_trip_symbol(s) and s not in own for found in sizes for s in found)
 
 
 def _results(node: Node) -> list[Tensor]:

@@ -11,7 +11,7 @@ from .ir.node import Node
 from .ir.op import REDUCE
 from .plan import ARENA, FEED, LATE, ROW, STACK, Plan
 from .runtime import plan_arena
-from .sizes import Dim, is_trip_symbol, parse_size, product, symbols_of
+from .sizes import Dim, is_trip_symbol, parse_size, product, symbol, symbols_of
 
 
 @dataclass
@@ -219,12 +219,11 @@ def memory_rows(plan: Plan) -> list[MemoryRow]:
 
 
 def with_sizes(report: Report, bindings: Mapping[str, int]) -> Report:
-    """The report with every symbolic amount worked out for the sizes of one run."""
+    """The report with every symbolic amount worked out for the sizes of one run. Sizes that loops
+    of the run find out stay symbols in the work of kernels."""
 
-    def number(text: str) -> int:
-        value = parse_size(text, lambda name: bindings[name])
-        assert isinstance(value, int)
-        return value
+    def number(text: str) -> Dim:
+        return parse_size(text, lambda name: bindings[name] if name in bindings else symbol(name))
 
     kernels = [
         replace(

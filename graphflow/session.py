@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class Prepared:
 
     types:    of the feeds, with the ranks this call is for
     bindings: sizes this call is specialised to, by symbols of the Program
+    checkpoint: whether its loops keep checkpoints
     variants: bindings of the specialised calls made for it
     """
 
@@ -47,6 +48,7 @@ class Prepared:
     types: tuple[TensorType, ...]
     step: Step
     bindings: Mapping[Symbol, Dim]
+    checkpoint: bool = False
     variants: set[Any] = field(default_factory=set)
 
 
@@ -141,6 +143,11 @@ class Session(BaseSession, runtime.Session):
         for slot, array in [(self.slot(h), a) for h, a in failures.fitting(values).items()]:
             self.state_set(slot, array)
 
+    @property
+    def compile_options(self) -> CompileOptions:
+        """What decides the code of its steps."""
+        return self._options
+
     # -- inspection ---------------------------------------------------------------------------
 
     def counters(self) -> dict[str, int]:
@@ -157,7 +164,8 @@ class Session(BaseSession, runtime.Session):
 
     def measured_bytes(self, fetches: Any, feed_dict: Mapping[Any, Any]) -> int:
         """Runs once and returns the most memory that it had in use at any time: outputs, arena,
-        constants and the variables it uses. What `explain(...).peak_bytes` says before."""
+        constants and the variables it uses. What `explain(...).peak_bytes` says before, but for
+        memory whose size loops find out: as much of that counts as is kept for later runs."""
         call = self._prepare(fetches, tuple(feed_dict), feed_dict)
         call = self._within_budget(call, [np.shape(value) for value in feed_dict.values()])
         step = call.info.step
@@ -176,7 +184,8 @@ class Session(BaseSession, runtime.Session):
         )
         del kept
         peak = self.counters()["peak_bytes"] - others
-        return peak + call.executable.inspect()["arena_bytes"] + outside
+        found, late = call.executable.inspect(), step.description.late or step.description.stacks
+        return peak + found["arena_total_bytes" if late else "arena_bytes"] + outside
 
     def prepared(
         self, fetches: Any, feed_keys: Sequence[Any] | None = None, feed_dict: Any = None
@@ -203,19 +212,27 @@ class Session(BaseSession, runtime.Session):
         return with_sizes(info.step.report, {s.name: value for s, value in sizes.items()})
 
     def _within_budget(self, call: Any, shapes: Sequence[Sequence[int]]) -> Any:
-        """The call itself, or the one for just these sizes if it exceeds the memory budget."""
+        """The call itself, or a smaller one if it exceeds the memory budget."""
         budget = self.config.memory_budget
         if budget is None or (self._sized_report(call.info, shapes).peak_bytes or 0) <= budget:
             return call
-        return self._call_of_sizes(call.info, shapes) or call
+        return self._smaller_call(call.info, shapes) or call
 
-    def _call_of_sizes(self, info: Prepared, shapes: Sequence[Sequence[int]]) -> Any:
-        """The Call compiled under the memory budget for these sizes; None if `info` is for no
+    def _smaller_call(self, info: Prepared, shapes: Sequence[Sequence[int]]) -> Any:
+        """The Call with checkpoints in its loops, if that is within the memory budget for these
+        sizes, or the one compiled under the budget for just them; None if `info` is for no
         others."""
+        from .passes.checkpoint_loops import can_checkpoint
+
         sizes = actual_sizes(info.step.program.bound_types(), shapes)
         if not sizes:
             return None
+        budget = self.config.memory_budget or 0
         with self._preparing:
+            if not info.checkpoint and can_checkpoint(info.step.program):
+                call = self._make_call(info.fetches, info.feeds, info.types, info.bindings, True)
+                if (self._sized_report(call.info, shapes).peak_bytes or 0) <= budget:
+                    return call
             return self._make_call(info.fetches, info.feeds, info.types, {**info.bindings, **sizes})
 
     # -- hooks of the native module -----------------------------------------------------------
@@ -247,14 +264,16 @@ class Session(BaseSession, runtime.Session):
         feeds: list[Tensor],
         types: tuple[TensorType, ...],
         bindings: Mapping[Symbol, Dim],
+        checkpoint: bool = False,
     ) -> Any:
         """The Call for feeds of these types, compiled on first use."""
-        key = (tuple(resolved.wanted), tuple(feeds), types, tuple(bindings.items()))
+        key = (tuple(resolved.wanted), tuple(feeds), types, tuple(bindings.items()), checkpoint)
         known = self._steps.get(key)
         if known is None:
             self._stats.memory_misses += 1
+            options = replace(self._options, checkpoint=checkpoint)
             step = compile_step(
-                self.graph, list(resolved.wanted), feeds, types, self._options, self._knobs,
+                self.graph, list(resolved.wanted), feeds, types, options, self._knobs,
                 self._stats, self.config.cache, bindings,
             )  # fmt: skip
             self._compilations += 1
@@ -262,7 +281,7 @@ class Session(BaseSession, runtime.Session):
         else:
             self._stats.memory_hits += 1
         step, executable = known
-        info = Prepared(resolved, feeds, types, step, bindings)
+        info = Prepared(resolved, feeds, types, step, bindings, checkpoint)
         return runtime.Call(executable, resolved.shape, list(range(len(feeds))), None, info)
 
     def _feed_error(self, call, feed: int, value: Any, cause: BaseException | None) -> Any:
@@ -298,7 +317,7 @@ class Session(BaseSession, runtime.Session):
         """Raises, or returns the Call of a variant in which a size that is 1 broadcasts."""
         info: Prepared = call.info
         if check == runtime.OVER_BUDGET:
-            smaller = self._call_of_sizes(info, shapes)
+            smaller = self._smaller_call(info, shapes)
             if smaller is None:
                 raise failures.over_budget(a, b, info.step.largest_buffers(shapes))
             return smaller

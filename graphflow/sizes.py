@@ -7,14 +7,16 @@ objects in value and hash. Atoms are
     Symbol(name, serial)        the size of a `None` dimension
     FloorDiv(a, b)              floor(a / b), where the division is not known to be exact
     Maximum(a, b), Minimum(a, b)
+    Root(a)                     floor(sqrt(a)), 0 where a is negative
 
-Text form, which `parse_size` reads back:  n   2*n+1   n*m   (n-1)//2   max(n,1)
+Text form, which `parse_size` reads back:  n   2*n+1   n*m   (n-1)//2   max(n,1)   root(n)
 Every symbol stands for a non-negative number.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import total_ordering
@@ -62,7 +64,15 @@ class Minimum:
         return f"min({self.a},{self.b})"
 
 
-Atom = Union[Symbol, FloorDiv, Maximum, Minimum]
+@dataclass(frozen=True)
+class Root:
+    of: Dim
+
+    def __str__(self) -> str:
+        return f"root({self.of})"
+
+
+Atom = Union[Symbol, FloorDiv, Maximum, Minimum, Root]
 Monomial = tuple[Atom, ...]
 
 
@@ -79,12 +89,14 @@ def _atom_key(atom: Atom) -> tuple:
     return _ORDER[type(atom)], *(_dim_key(part) for part in _parts(atom))
 
 
-_ORDER = {FloorDiv: 1, Maximum: 2, Minimum: 3}
+_ORDER = {FloorDiv: 1, Maximum: 2, Minimum: 3, Root: 4}
 
 
-def _parts(atom: FloorDiv | Maximum | Minimum) -> tuple[Dim, Dim]:
+def _parts(atom: FloorDiv | Maximum | Minimum | Root) -> tuple[Dim, ...]:
     if isinstance(atom, FloorDiv):
         return atom.numerator, atom.denominator
+    if isinstance(atom, Root):
+        return (atom.of,)
     return atom.a, atom.b
 
 
@@ -332,7 +344,7 @@ def is_nonnegative(value: Dim) -> bool:
 
 
 def _atom_nonnegative(atom: Atom) -> bool:
-    if isinstance(atom, Symbol):
+    if isinstance(atom, (Symbol, Root)):
         return True
     if isinstance(atom, FloorDiv):
         return is_nonnegative(atom.numerator) and is_nonnegative(atom.denominator)
@@ -361,6 +373,11 @@ def minimum(a: Dim, b: Dim) -> Dim:
         return a
     first, second = sorted((a, b), key=_dim_key)
     return Size.of(Minimum(first, second))
+
+
+def root(value: Dim) -> Dim:
+    """The largest whole number whose square is at most `value`; 0 where that is negative."""
+    return Size.of(Root(value)) if isinstance(value, Size) else math.isqrt(max(value, 0))
 
 
 def symbols_of(value) -> Iterator[Symbol]:
@@ -399,6 +416,8 @@ def _rebuild(value: Dim, leaf: Callable[[Symbol], Dim]) -> Dim:
                 factor = floordiv(_rebuild(atom.numerator, leaf), _rebuild(atom.denominator, leaf))
             elif isinstance(atom, Maximum):
                 factor = maximum(_rebuild(atom.a, leaf), _rebuild(atom.b, leaf))
+            elif isinstance(atom, Root):
+                factor = root(_rebuild(atom.of, leaf))
             else:
                 factor = minimum(_rebuild(atom.a, leaf), _rebuild(atom.b, leaf))
             term = multiply(term, factor)
@@ -448,10 +467,11 @@ def parse_size(text: str, symbols: Callable[[str], Dim]) -> Dim:
                 return multiply(a, b)
             if isinstance(node.op, ast.FloorDiv):
                 return floordiv(a, b)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 2:
-            function = {"max": maximum, "min": minimum}.get(node.func.id)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            known = {("max", 2): maximum, ("min", 2): minimum, ("root", 1): root}
+            function = known.get((node.func.id, len(node.args)))
             if function is not None:
-                return function(read(node.args[0]), read(node.args[1]))
+                return function(*map(read, node.args))  # type: ignore[operator]
         raise ValueError(f"not a size: {text!r}")
 
     try:

@@ -150,7 +150,8 @@ def with_regions(program: Program, node: Node, regions: Sequence[Region]) -> Nod
 
 def _rewritten(region: Region, around: Program, rewrite: Callable[[Program], Program]) -> Region:
     before = body_program(region, around)
-    after = rewrite(before)
+    with around.interner.in_body(region.nodes()):
+        after = rewrite(before)
     if after is before:
         return region
     return Region(region.parameters, after.fetches, after.effects, region.name)

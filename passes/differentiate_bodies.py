@@ -9,19 +9,24 @@ its results, one row an iteration, and takes the place of the first one when a r
 itself a scan, it can be differentiated like any other.
 
 Of a branch, the gradient is a branch on the same predicate.
+
+A loop or branch in the body of a loop runs again in the gradient's body. Where it draws random
+numbers or uses variables that would be something else: then it is made once more where it is, and
+what the gradient needs of it is stored with the other values of that body.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from ..dtypes import DType
 from ..errors import NonDifferentiableError
 from ..ir.body import Body
 from ..ir.graph import Graph
-from ..ir.node import Attrs, Node, Region, Tensor
-from ..ir.op import POINTWISE, VIEW, find
+from ..ir.node import Attrs, Node, Region, Tensor, all_nodes
+from ..ir.op import POINTWISE, STATE, VIEW, find
 from ..ops.control_flow import cond_op, scan_op, split_scan, while_op
 from ..ops.convert import convert
 from ..ops.indexed_slices import IndexedSlices
@@ -68,7 +73,8 @@ class _Residuals:
 
     def __init__(self, graph: Graph, forward: Region, free: Callable[[Tensor], bool]):
         self.graph = graph
-        self.own = {tensor for node in forward.nodes() for tensor in node.outputs}
+        self._nodes = set(forward.nodes())
+        self._home = _home(graph, forward)
         self.parameters = set(forward.parameters)
         self.free = free
         self.stored: dict[Tensor, None] = {}
@@ -78,6 +84,12 @@ class _Residuals:
             trips = as_symbol(node.attrs.get("trips"))
             if trips is not None:
                 self.loops.setdefault(trips, node)
+
+    def owns(self, tensor: Tensor) -> bool:
+        """Whether a value is computed in the body; also by what was made there since."""
+        if tensor.node in self._nodes:
+            return True
+        return self._home is not None and self.graph.body_of.get(tensor.node) is self._home
 
     def _inner_sizes(self, value: Any) -> list:
         return [s for s in symbols_of(value) if s in self.loops] if self.loops else []
@@ -89,7 +101,7 @@ class _Residuals:
             return True
         if tensor in self.parameters:
             return self.free(tensor)
-        if tensor not in self.own:
+        if not self.owns(tensor):
             return True
         cheap = node.op.kind == VIEW or (
             node.op.kind == POINTWISE and node.op.flops <= CHEAP_FLOPS and not node.op.fallible
@@ -119,6 +131,7 @@ class _Residuals:
 
     def _copy(self, node: Node) -> None:
         if node.outputs[0] not in self.again:
+            _may_run_again(self.graph, node)
             copy = self.graph.create(node.op, node.inputs, node.attrs, node.regions)
             self.again.update(zip(node.outputs, copy.outputs, strict=True))
 
@@ -278,7 +291,7 @@ class _Loop:
     def _foreign(self, tensor: Tensor) -> Tensor | None:
         """What stands in the gradient's body for a tensor of the loop's body."""
         body = self.body
-        if tensor not in self.residuals.own and tensor not in self.residuals.parameters:
+        if not self.residuals.owns(tensor) and tensor not in self.residuals.parameters:
             return body.capture(tensor)
         if tensor in self.outside:
             return body.adopt(self.outside[tensor])
@@ -307,9 +320,12 @@ class _Loop:
         whole = Region(region.parameters, (*region.results, *new), region.effects, name=region.name)
         attrs = node.attrs if self.scan else Attrs({**node.attrs, "trips": self.length})
         regions = (*node.regions[:-1], whole)
-        made = self.graph.create(
-            node.op, node.inputs, attrs, regions, f"{node.op.name}_residuals", node.controls
-        )
+        if not self.scan:
+            _may_run_again(self.graph, node)
+        with _where_it_runs(self.graph, node):
+            made = self.graph.create(
+                node.op, node.inputs, attrs, regions, f"{node.op.name}_residuals", node.controls
+            )
         self.graph.remade[made] = self.graph.remade.get(node, node)
         trips = None if self.scan else as_symbol(self.length)
         if trips is not None:
@@ -360,7 +376,7 @@ class _Branches:
                 assert body is not None
                 if tensor in outside:
                     return body.adopt(outside[tensor])
-                if tensor not in residuals.own:
+                if not residuals.owns(tensor):
                     return body.capture(tensor)
                 if tensor not in own:
                     again = residuals.recomputed(tensor)
@@ -426,12 +442,40 @@ class _Branches:
             regions.append(
                 Region(region.parameters, (*region.results, *more), region.effects, region.name)
             )
-        made = graph.create(
-            cond_op, node.inputs, node.attrs, tuple(regions), "cond_residuals", node.controls
-        )
+        with _where_it_runs(graph, node):
+            made = graph.create(
+                cond_op, node.inputs, node.attrs, tuple(regions), "cond_residuals", node.controls
+            )
         graph.remade[made] = graph.remade.get(node, node)
         outputs = iter(made.outputs[len(node.outputs) :])
         return [[next(outputs) for _ in tensors] for tensors in stored]
+
+
+def _only_once(node: Node) -> bool:
+    """Whether running a node again may give something else, or do something twice."""
+    inner = all_nodes(n for region in node.regions for n in region.nodes())
+    return any(n.op.kind == STATE for n in inner)
+
+
+def _where_it_runs(graph: Graph, node: Node):
+    """Makes operations where the node is, if it must not run again elsewhere."""
+    return graph.inside(graph.body_of.get(node)) if _only_once(node) else nullcontext()
+
+
+def _may_run_again(graph: Graph, node: Node) -> None:
+    """Raises where a loop of unknown length would have to run again in a gradient and must not."""
+    home, body = graph.body_of.get(node), graph.body
+    while body is not None and body is not home:
+        body = body.parent
+    if body is home or not _only_once(node):
+        return
+    raise NonDifferentiableError(
+        f"{node.name}: a gradient goes back over this loop inside of a loop, whose number of "
+        "iterations differs from one to the next: it would run again, and it draws random numbers "
+        f"or uses variables that change\n  defined at {graph.location(node)}\n"
+        "draw and read them outside of the inner loop, or give it a number of iterations that is "
+        "known when a run begins"
+    )
 
 
 def _home(graph: Graph, region: Region) -> Body | None:

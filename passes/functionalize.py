@@ -435,16 +435,17 @@ class _Cut:
         scope = _Scope(values.__getitem__, seen, whole)
         scope.tensors.update(zip(region.parameters, own, strict=True))
         known = dict(self.sizes.symbols)
-        for node in whole.nodes:
-            if not node.outputs or node.outputs[0] not in scope.tensors:
-                self._add(node, scope)
+        with interner.in_body():
+            for node in whole.nodes:
+                if not node.outputs or node.outputs[0] not in scope.tensors:
+                    self._add(node, scope)
         self.sizes.symbols = known
-        results = [scope.tensors[t] for t in region.results]
+        results: list[Any] = [scope.tensors[t] for t in region.results]
         if layout.hands_on(number):
             after = [scope.latest.get(variable, values[variable]) for variable in written]
             results = layout.results(results, after)
-        elif scope.latest:
-            raise GraphError(f"{owner.name}: {region.name} writes a variable, only bodies may")
+        elif scope.latest:  # a condition; those that it does not write keep their values
+            results += [scope.latest.get(variable, values[variable]) for variable in written]
         key = (tuple(parameters), tuple(results), scope.all_effects(), region.name)
         return self.regions.setdefault(key, Region(*key))
 

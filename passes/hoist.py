@@ -56,9 +56,9 @@ def copied_outside(
     stop = {tensor.node for tensor in outside}
     for node in topological([tensor.node for tensor in tensors], stop):
         inputs = tuple(known.get(t, t) for t in node.inputs)
-        if inputs == node.inputs:
+        if node.op.kind == LEAF:
             copy = node
-        else:
+        else:  # perhaps the very node, unless it has to wait for a loop here
             copy = program.interner.create(node.op, inputs, node.attrs, node.regions)
         known.update(zip(node.outputs, copy.outputs, strict=True))
     return known

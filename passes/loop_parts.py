@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..ir.build import current_builder
 from ..ir.node import Attrs, Node, Region, Tensor
 from ..ir.op import find
 from ..ir.program import Program
@@ -122,11 +123,13 @@ class Loop:
             return
         own = [p for p in self.parameters() if p not in replaced]
         region = Region([*replaced, *own], self.results(), self.effects)
-        effects: list[Node] = []
-        self._take(inline(region, [*replaced.values(), *own], effects), effects)
+        self._inlined(region, [*replaced.values(), *own])
 
-    def _take(self, results: list[Tensor], effects: list[Node]) -> None:
-        values = iter(results)
+    def _inlined(self, region: Region, operands: list[Tensor]) -> None:
+        effects: list[Node] = []
+        builder: Any = current_builder()
+        with builder.in_body():
+            values = iter(inline(region, operands, effects))
         self.go_on = [next(values) for _ in self.go_on]
         for each in self.carried:
             each.result = next(values)
@@ -145,8 +148,7 @@ class Loop:
         ]
         if new != own:
             region = Region(own, self.results(), self.effects)
-            effects: list[Node] = []
-            self._take(inline(region, new, effects), effects)
+            self._inlined(region, new)
         name = node.regions[0].name
         body = Region(new, self.results(), self.effects, name)
         counts: dict[str, Any] = {"variables": len(self.carried)}

@@ -15,6 +15,7 @@ from .batch_iterations import batch_iterations
 from .bodies import each_body
 from .check_numerics import check_numerics
 from .checkpoint_loops import checkpoint_loops
+from .checkpoint_whiles import checkpoint_whiles
 from .cse import cse
 from .dce import dce
 from .find_attention import find_attention
@@ -35,6 +36,7 @@ class PassOptions:
     disable: names of passes and rewrite rules to leave out
     verify:  check the program before the first and after every pass
     checkpoint: have loops compute values again rather than keep those of all iterations
+    checkpoint_whiles: the same for those of which nothing tells how many iterations they have
     check_numerics: have every operation that computes floats checked for NaN and infinity
     observe: called with (pass name, before, after, seconds) after every pass
     fired:   called with (rule, node before, tensor after) for every rewrite
@@ -43,6 +45,7 @@ class PassOptions:
     disable: frozenset[str] = frozenset()
     verify: bool = False
     checkpoint: bool = False
+    checkpoint_whiles: bool = False
     check_numerics: bool = False
     observe: Callable[[str, Any, Any, float], None] | None = None
     fired: Callable[[str, Node, Tensor], None] | None = None
@@ -67,6 +70,7 @@ GRAPH_PASSES: tuple[tuple[str, Pass], ...] = (
     ("hoist", lambda p, o: hoist(p)),
     # Before anything is stacked that need not be.
     ("checkpoint_loops", lambda p, o: checkpoint_loops(p) if o.checkpoint else p),
+    ("checkpoint_whiles", lambda p, o: checkpoint_whiles(p) if o.checkpoint_whiles else p),
     # What is the same in all iterations is an operand now.
     ("batch_iterations", lambda p, o: batch_iterations(p)),
     # Rules merge constants, and gradients multiply them.

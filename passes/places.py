@@ -45,6 +45,11 @@ class Stored:
         return multiply(product(self.shape), self.dtype.bytes)
 
 
+def is_late(shape: Shape) -> bool:
+    """Whether memory of this shape has a size that a loop of the run finds out."""
+    return any(map(is_trip_symbol, symbols_of(tuple(shape))))
+
+
 @dataclass(frozen=True, eq=False)
 class Inner:
     """The key, outside, of memory that a body uses."""
@@ -160,6 +165,12 @@ class Places:
 
     def stored(self, key: Hashable) -> Stored:
         """What is known of the memory with this key."""
+        found = self._stored(key)
+        if found.place.place == ARENA and is_late(found.shape):
+            return replace(found, place=Place(LATE, 0))
+        return found
+
+    def _stored(self, key: Hashable) -> Stored:
         if isinstance(key, Inner):
             return replace(key.stored, place=self.places.get(key, key.stored.place))
         place = self.places.get(key, Place(ARENA, 0))
@@ -169,8 +180,6 @@ class Places:
         shape = storage.shape
         if place.place == STATE_OUT:
             shape = list(self.states.values())[place.index]["shape"]
-        if place.place == ARENA and any(map(is_trip_symbol, symbols_of(tuple(shape)))):
-            place = Place(LATE, 0)
         return Stored(self._name(key), storage.dtype, tuple(shape), place)
 
     def _name(self, key: Hashable) -> str:

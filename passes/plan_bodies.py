@@ -20,7 +20,7 @@ from .cluster import TOGETHER, Cluster
 from .lower_context import KernelBuilder
 from .lower_loops import elements
 from .memory import reuse
-from .places import Inner, Place, Stored
+from .places import Inner, Place, Stored, is_late
 from .plan_items import Item, Launched, Marked, made_kernel
 
 if TYPE_CHECKING:
@@ -111,8 +111,11 @@ class BodyPlanner:
             state = sub.states[variable]
             here: Hashable = result
             there: Hashable
-            if variable.number in varying:
+            in_place = state["write"] is None or variable in sub.schedule.in_place
+            if variable.number in varying or (is_late(parameter.dims) and not in_place):
                 # Of another size in each iteration: the next value is copied, once it has its size.
+                # What has a size that some loop finds out is in memory that may move when another
+                # one does, so it cannot change places.
                 here = self._memory(parameter, LATE)
                 there = self._memory(updates[variable], LATE)
                 known[parameter], known[state["write"]] = here, there
@@ -121,7 +124,6 @@ class BodyPlanner:
                 again.append((here, there))
                 end.append((result, here))
                 continue
-            in_place = state["write"] is None or variable in sub.schedule.in_place
             if not in_place and result in around.places:
                 here = self._memory(result, ARENA)
                 end.append((result, here))
@@ -173,8 +175,8 @@ class BodyPlanner:
             last_sizes = tuple((o, v) for _, _, v, o in rows_of_sizes)
             self.before.append(Marked(lambda ids: Advance(first_sizes)))
             body.append(Marked(lambda ids: Advance(next_sizes)))
-            self._copied(again, "next", body)
             self.after.append(Marked(lambda ids: Advance(last_sizes)))
+        self._copied(again, "next", body)
         self._copied(begin, "begin", self.before)
         if bound is not None:
             stacks = node.outputs[carries:]

@@ -3,6 +3,7 @@
     while(i) { i < n } { i + 1 }  -->  repeat(i < n, i) { j = i + 1;  j < n, j }
 
 The condition is computed once before the loop, and then along with the values that it looks at.
+What it writes to variables it hands on each time, the last one included.
 """
 
 from __future__ import annotations
@@ -30,12 +31,16 @@ def rotate_loops(program: Program) -> Program:
             for number, axis, inside, _ in node.attrs.get("varying", ())
             for symbol in symbols_of(inside)
         }
-        (begin,) = inline(condition, node.inputs, first, sizes)
+        begin, *written = inline(condition, node.inputs, first, sizes)
+        count = node.attrs["variables"]
+        starts = [*node.inputs[: count - len(written)], *written]
+        with program.interner.in_body():
+            rotated = _rotated(node, condition, body)
         new = program.interner.create(
             repeat_op,
-            (begin, *node.inputs),
+            (begin, *starts, *node.inputs[count:]),
             node.attrs,
-            (_rotated(node, condition, body),),
+            (rotated,),
             serial=node.serial,
             controls=node.controls,
         )
@@ -65,5 +70,7 @@ def _rotated(node: Node, condition: Region, body: Region) -> Region:
         for number, axis, inside, _ in node.attrs.get("varying", ())
         for symbol in symbols_of(inside)
     }
-    (go_on,) = inline(condition, [*results[:count], *body.parameters[count:]], effects, sizes)
+    operands = [*results[:count], *body.parameters[count:]]
+    go_on, *written = inline(condition, operands, effects, sizes)
+    results[count - len(written) : count] = written
     return Region(body.parameters, [go_on, *results], effects, body.name)

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ir.node import FrozenArray, Node, Region, Tensor, topological
+from ..ir.node import FrozenArray, Node, Region, Tensor, all_nodes, topological
 from ..ir.op import find
-from ..ir.program import Program, Replaced
+from ..ir.program import Program, Replaced, sizes_in
 from ..ops.control_flow import cond_op
+from ..sizes import Symbol, symbols_of
 from .bodies import inline
 from .loop_parts import Given, Loop, is_loop
 from .rules import uniform
@@ -30,15 +31,26 @@ def trim_bodies(program: Program) -> Program:
     # Rewriting meets nodes in this order, but with other inputs.
     flags = iter([[t in used for t in n.outputs] for n in program.nodes() if n.regions])
 
+    sizes = _asked_for(program)
+
     def rule(node: Node) -> Rewritten:
         if not node.regions:
             return None
         wanted = next(flags)
         if is_loop(node):
+            for number, _, _, outside in node.attrs.get("varying", ()):
+                wanted[number] = wanted[number] or not sizes.isdisjoint(symbols_of(outside))
             return _loop(program, node, wanted)
         return _cond(program, node, wanted) if node.op is cond_op else None
 
     return program.rewrite(rule)
+
+
+def _asked_for(program: Program) -> set[Symbol]:
+    """Sizes that loops find out and something is made with, be it of no other value of theirs."""
+    if not any(node.attrs.get("varying") for node in program.nodes()):
+        return set()
+    return {s for node in all_nodes(program.nodes()) for s in symbols_of(sizes_in(node.attrs))}
 
 
 def stand_in(tensor: Tensor) -> Tensor:
@@ -136,7 +148,8 @@ def _cond(program: Program, node: Node, wanted: list[bool]) -> Rewritten:
                                 region.effects)  # fmt: skip
         stands = [new[p] if p in own or new[p] in own or new[p].node.op.name == "constant"
                   else stand_in(p) for p in region.parameters]  # fmt: skip
-        results = inline(wanted_results, stands, effects)
+        with program.interner.in_body():
+            results = inline(wanted_results, stands, effects)
         regions.append(Region(own, results, effects, region.name))
     made = program.interner.create(
         node.op,

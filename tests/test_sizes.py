@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from effort import calls
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,8 @@ from graphflow.sizes import (
     floordiv,
     maximum,
     minimum,
+    parse_size,
+    root,
     symbol,
 )
 
@@ -26,6 +30,15 @@ def test_division_keeps_its_value(a, b, c, d, divisor, n, m):
     size = a * N + b * M + c * N * M + d
     bound = {as_symbol(N): n, as_symbol(M): m}
     assert evaluate(floordiv(size, divisor), bound) == (a * n + b * m + c * n * m + d) // divisor
+
+
+def test_roots_are_whole_numbers():
+    size = root(N * M)
+    for n, m in ((0, 5), (1, 3), (4, 4), (5, 5), (7, 7), (1 << 20, (1 << 20) - 1)):
+        assert evaluate(size, {as_symbol(N): n, as_symbol(M): m}) == math.isqrt(n * m)
+    assert root(17) == 4 and root(-3) == 0
+    assert str(2 * root(N + 1)) == "2*root(n+1)"
+    assert parse_size("2*root(n+1)", {"n": N}.__getitem__) == 2 * root(N + 1)
 
 
 def test_what_divides_comes_out_of_a_division():

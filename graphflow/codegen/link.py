@@ -8,7 +8,7 @@ writes for our modules is understood: sections with bits, symbols, relocations w
 from __future__ import annotations
 
 import struct
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,8 +29,10 @@ _RELOCATION = np.dtype([("offset", "<u8"), ("type", "<u4"), ("symbol", "<u4"), (
 _BITS, _SYMBOLS, _STRINGS, _RELOCATIONS, _NO_BITS = 1, 2, 3, 4, 8  # types of sections
 _INFO_LINK = 0x40  # the flag of a section whose info is a section
 _MERGE = 0x30  # flags of constants that a linker may store once; they are copied as they are
-_SECTION_SYMBOL = 3  # a type of symbol
+_ALLOCATED = 2  # the flag of a section that is in memory when a program runs
+_OBJECT_SYMBOL, _SECTION_SYMBOL = 1, 3  # types of symbols
 _HIDDEN, _UNDEFINED = 2, 0
+_LOCAL, _GLOBAL = 0, 1  # bindings of symbols
 
 
 @dataclass
@@ -106,7 +108,8 @@ class _Linker:
     """Sections and symbols of the result. A symbol is known by a key: a section's number and name
     where it is local, its name alone where objects share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, exported: Collection[str] | None, needed: Collection[str]) -> None:
+        self.exported, self.needed = exported, needed
         self.sections: dict[tuple, _Section] = {}
         self.strings = _Strings()
         self.local: dict[Hashable, tuple] = {}  # rows of the symbol table
@@ -144,12 +147,12 @@ class _Linker:
         if place not in parts:
             return None, 0  # the name of a source file
         section, start = parts[place].section, parts[place].start
-        hidden = other & 3 == _HIDDEN
+        hidden = other & 3 == _HIDDEN or (self.exported is not None and name not in self.exported)
         row = (
             self.strings.add(name), info & 15 if hidden else info, 0 if hidden else other,
             section.number, start + int(symbol["value"]), int(symbol["size"]),
         )  # fmt: skip
-        if info >> 4 == 0:
+        if info >> 4 == _LOCAL:
             key = section.number, start, name, int(symbol["value"])
             self.local[key] = row
             return key, 0
@@ -160,19 +163,30 @@ class _Linker:
 
     def table(self) -> tuple[np.ndarray, dict[Hashable, int], int]:
         """All symbols, the number of each key, and how many are local."""
+        for name in self.needed:
+            if name in self.shared and self.shared[name] is None:
+                self.shared[name] = (self.strings.add(name), _GLOBAL << 4, 0, _UNDEFINED, 0, 0)
         missing = [name for name, row in self.shared.items() if row is None]
         if missing:
             raise InternalError(f"no object defines {', '.join(map(str, missing))}")
         defined = {name: row for name, row in self.shared.items() if row is not None}
-        local = {**self.local, **{n: row for n, row in defined.items() if row[1] >> 4 == 0}}
+        local = {**self.local, **{n: row for n, row in defined.items() if row[1] >> 4 == _LOCAL}}
         rows = {None: (0, 0, 0, 0, 0, 0), **local, **defined}
         numbers = {key: number for number, key in enumerate(rows)}
         return np.array(list(rows.values()), _SYMBOL), numbers, len(local) + 1
 
 
-def link(objects: Sequence[bytes]) -> bytes:
-    """One object that holds the code of several, where each shared name is defined once."""
-    linker = _Linker()
+def link(
+    objects: Sequence[bytes],
+    exported: Collection[str] | None = None,
+    needed: Collection[str] = (),
+) -> bytes:
+    """One object that holds the code of several, where each shared name is defined once.
+
+    exported: names that stay visible; None: all that are
+    needed: names that none of the objects has to define
+    """
+    linker = _Linker(exported, needed)
     read = [_Object(data) for data in objects]
     placed = [linker.place(one) for one in read]
     named = [linker.name(one, parts) for one, parts in zip(read, placed, strict=True)]
@@ -228,4 +242,19 @@ def _written(
     return bytes(body) + np.array(rows, _SECTION).tobytes()
 
 
-__all__ = ["link"]
+def data_object(like: bytes, named: Mapping[str, bytes], alignment: int = 64) -> bytes:
+    """An object of read-only data, visible under these names, for the machine of the object `like`.
+
+    LLVM would read data as text, several times as large.
+    """
+    strings = _Strings()
+    section = _Section(".rodata", _BITS, _ALLOCATED, 1)
+    rows: list[tuple] = [(0, 0, 0, 0, 0, 0)]
+    for name, data in named.items():
+        start = section.append(data, len(data), alignment)
+        info = _GLOBAL << 4 | _OBJECT_SYMBOL
+        rows.append((strings.add(name), info, _HIDDEN, section.number, start, len(data)))
+    return _written(_Object(like), [section], np.array(rows, _SYMBOL), 1, strings)
+
+
+__all__ = ["data_object", "link"]

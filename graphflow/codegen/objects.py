@@ -157,7 +157,7 @@ def compile_plan(
     report = report or Report()
     start = time.perf_counter()
     module = Module(target)
-    apart = _linkable(target) and not report.want_assembly
+    apart = linkable(target) and not report.want_assembly
     with _impatience, _Pieces(target, report, threads - 1) as pieces:
 
         def written() -> None:
@@ -175,7 +175,7 @@ def compile_plan(
     return code
 
 
-def _linkable(target: Target) -> bool:
+def linkable(target: Target) -> bool:
     return target.triple.startswith(("x86_64", "aarch64", "riscv64")) and "linux" in target.triple
 
 

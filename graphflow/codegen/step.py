@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..dtypes import int64
 from ..loop import nodes as loop
 from ..plan import Advance, Choose, Launch, Mark, Otherwise, Plan, Repeat
-from ..sizes import Dim, FloorDiv, Maximum, Minimum, Size, Symbol, as_symbol
+from ..sizes import Dim, FloorDiv, Maximum, Minimum, Root, Size, Symbol, as_symbol
 from . import cpu_operators as operators
 from .cpu_blocks import Function
 from .cpu_values import Linear, Value, constant
@@ -89,10 +89,22 @@ class _Sizes:
             if quotient is None:
                 quotient = operators.apply(f, self.module.target, "floordiv", [a, b], int64)
             return Linear.of(quotient)
+        if isinstance(atom, Root):
+            return Linear.of(self.root(f.scalar(self.value(atom.of))))
         assert isinstance(atom, (Maximum, Minimum))
         a, b = (f.scalar(self.value(x)) for x in (atom.a, atom.b))
         name = "llvm.smax.i64" if isinstance(atom, Maximum) else "llvm.smin.i64"
         return Linear.of(f.call(name, int64, a, b))
+
+    def root(self, of: Value) -> Value:
+        """The floor of a square root: exact below 2^52, since that of a float64 is rounded once."""
+        f = self.f
+        of = f.call("llvm.smax.i64", int64, of, constant(0, int64))
+        number = f.define(f"sitofp i64 {of.text} to double", int64)
+        found = f.define(f"call double @llvm.sqrt.f64(double {number.text})", int64)
+        value = f.define(f"fptosi double {found.text} to i64", int64)
+        value.nonnegative = True
+        return value
 
 
 def _write_sizes(

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from ..sizes import Size, Symbol, symbols_of
 from .build import building, infer
 from .graph import Location
-from .node import Attrs, Node, Region, Tensor, topological
+from .node import Attrs, Node, Region, Tensor, all_nodes, topological
 from .op import Op
 from .types import Constraint, SizeRules, TensorType
 
@@ -38,6 +38,18 @@ def found_out(attrs: Attrs) -> list[Symbol]:
     """The sizes that a loop tells when it has ended."""
     sizes = [attrs.get("trips"), *(row[3] for row in attrs.get("varying", ()))]
     return [symbol for size in sizes for symbol in symbols_of(size)]
+
+
+def bound_in(attrs: Attrs) -> list[Symbol]:
+    """The sizes that a loop gives a value, in its bodies or when it has ended."""
+    inside = (size for row in attrs.get("varying", ()) for size in symbols_of(row[2]))
+    return [*found_out(attrs), *inside]
+
+
+def sizes_in(attrs: Attrs) -> list:
+    """The sizes that an operation is told, where a loop may have found them out."""
+    values = [v for k, v in attrs.items() if k not in ("trips", "varying")]
+    return [value for value in values if isinstance(value, (tuple, Size))]
 
 
 class Replaced(NamedTuple):
@@ -77,6 +89,17 @@ class Interner:
         finally:
             self.origin = saved
 
+    @contextmanager
+    def in_body(self, nodes: Iterable[Node] = ()):
+        """New nodes made inside belong to a body that has `nodes` so far. Of the loops that find
+        out a size they run after those of the body; the body runs after those around it."""
+        saved = self.loops
+        self.loops = {s: node for node in nodes if node.regions for s in found_out(node.attrs)}
+        try:
+            yield
+        finally:
+            self.loops = saved
+
     def create(
         self,
         op: Op,
@@ -94,7 +117,7 @@ class Interner:
         size, runs after the loop.
         """
         if self.loops and op.name != "parameter":
-            controls = self._after_loops(op, inputs, attrs, controls)
+            controls = self._after_loops(op, inputs, attrs, regions, controls)
         key = (op, inputs, attrs, regions, serial, controls, types if not inputs else None)
         node = self._nodes.get(key)
         if node is None:
@@ -111,10 +134,12 @@ class Interner:
             self.origins[node] = self.origin
         return node
 
-    def _after_loops(self, op: Op, inputs, attrs: Attrs, controls) -> tuple[Node, ...]:
+    def _after_loops(self, op: Op, inputs, attrs: Attrs, regions, controls) -> tuple[Node, ...]:
         found = dict.fromkeys(controls)
-        sizes = [v for k, v in attrs.items() if k not in ("trips", "varying")]
-        sizes = [value for value in sizes if isinstance(value, (tuple, Size))]
+        sizes = sizes_in(attrs)
+        for region in regions:
+            for node in all_nodes(region.nodes()):
+                sizes += [*sizes_in(node.attrs), *(t.dims or () for t in node.outputs)]
         sizes += [inputs[k].dims or () for k in op.shape_only if k < len(inputs)]
         read = [t for k, t in enumerate(inputs) if k not in op.shape_only]
         for symbol in symbols_of(tuple(sizes)):

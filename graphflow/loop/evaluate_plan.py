@@ -3,18 +3,36 @@
 With separate memory for every buffer, each launch may read only what an earlier one stored. With a
 shared arena the buffers lie where the Plan puts them and are overwritten with rubbish after the
 last launch that needs them, so that a lifetime that is too short gives a wrong answer.
+Marks of loops and branches are followed as the step follows them: rows are parts of the memory of
+their whole, what changes places does, and memory of sizes that loops find out comes when they do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .. import errors
-from ..plan import ARENA, FEED, STATE_IN, Plan, PlanBuffer
-from ..sizes import product
+from ..plan import (
+    ARENA,
+    FEED,
+    LATE,
+    OUTPUT,
+    ROW,
+    STACK,
+    STATE_IN,
+    Advance,
+    Choose,
+    End,
+    Otherwise,
+    Plan,
+    PlanBuffer,
+    Repeat,
+)
+from ..sizes import Dim, Size, is_trip_symbol, product, symbols_of
 from .evaluate import SizeValues, run_memories
 from .memory import AccessError, Memory
 
@@ -83,7 +101,8 @@ def run_plan(
     Raises the error of a Site, with its message, when a check fails, AccessError for a wrong
     access or a read of something no launch stored.
     """
-    sizes = SizeValues(bindings or {})
+    late = {s: 0 for s in symbols_of(plan.values()) if is_trip_symbol(s)}
+    sizes = SizeValues({**late, **(bindings or {})})
     buffers = {buffer.id: buffer for buffer in plan.buffers}
     arena_buffers = [buffer for buffer in plan.buffers if buffer.place == ARENA]
     arena = _Arena.of(arena_buffers, sizes) if shared_arena else None
@@ -109,7 +128,7 @@ def run_plan(
             elif value is not None:
                 give(state.write, value)
     for buffer in plan.buffers:
-        if buffer.id in values:
+        if buffer.id in values or buffer.place == ROW:
             continue
         if buffer.place in (FEED, STATE_IN):
             raise AccessError(f"the plan never gives {buffer.name} a value")
@@ -122,62 +141,159 @@ def run_plan(
             values[buffer.id] = np.zeros(sizes(product(buffer.shape)), buffer.dtype.numpy)
             stored[buffer.id] = np.zeros(values[buffer.id].size, bool)
 
-    moment = 0
-    for launch in plan.launches:
-        if launch.kernel is None:
-            _host_call(plan, launch.call, buffers, values, stored, sizes)
-        else:
-            _launch(plan, launch, values, stored, sizes, vectorize, backward)
-        if arena is not None:
-            arena.spoil(moment, moment + launch.moments, arena_buffers)
-            moment += launch.moments
+    run = _Run(plan, values, stored, sizes, arena, arena_buffers, (vectorize, backward))
+    run.steps(0, len(run.order))
 
-    def shaped(id_: int, shape) -> np.ndarray:
-        defined = stored[id_]
-        if defined is not None and not defined.all():
-            raise AccessError(f"no launch stored element {int(np.argmin(defined))} of "
-                              f"{buffers[id_].name}")  # fmt: skip
-        return values[id_].reshape(tuple(sizes(dim) for dim in shape)).copy()
-
-    outputs = [shaped(output.buffer, output.shape) for output in plan.outputs]
+    outputs = [run.shaped(output.buffer, output.shape) for output in plan.outputs]
     after: list[np.ndarray | None] = []
     for state, value in zip(plan.states, states, strict=True):
         if state.write >= 0:
-            after.append(shaped(state.write, buffers[state.write].shape))
+            after.append(run.shaped(state.write, buffers[state.write].shape))
         else:
             after.append(value)
     return outputs, after
 
 
-def _launch(plan, launch, values, stored, sizes, vectorize, backward) -> None:
-    def fail(site: int, first: int, second: int) -> None:
-        found = plan.sites[site]
-        raise getattr(errors, found.error)(found.message.format(first, second))
+@dataclass
+class _Run:
+    """A run under way: what each buffer is at the moment, by number."""
 
-    kernel = launch.kernel
-    memories = [
-        Memory(kernel.name, buffer.name, values[id_], stored[id_])
-        for buffer, id_ in zip(kernel.buffers, launch.buffers, strict=True)
-    ]
-    failures: list[tuple[int, int, int]] = []
-    run_memories(
-        kernel, memories, sizes, (), lambda *f: failures.append(f),
-        vectorize=vectorize, backward=backward,
-    )  # fmt: skip
-    if failures:
-        fail(*failures[0])
+    plan: Plan
+    values: dict[int, Any]  # arrays
+    stored: dict[int, Any]  # which of their elements are; None for all
+    sizes: SizeValues
+    arena: _Arena | None
+    arena_buffers: Sequence[PlanBuffer]
+    how: tuple[bool, bool]
 
+    def __post_init__(self) -> None:
+        plan = self.plan
+        self.order: Sequence = plan.steps or range(len(plan.launches))
+        self.moments = []  # at which each step begins
+        self.ends: dict[int, list[int]] = {}  # of a mark: where what it begins goes on, and ends
+        moment, under_way = 0, []
+        for number, step in enumerate(self.order):
+            self.moments.append(moment)
+            moment += plan.launches[step].moments if isinstance(step, int) else 1
+            if isinstance(step, (Repeat, Choose)):
+                under_way.append(number)
+                self.ends[number] = []
+            elif isinstance(step, (Otherwise, End)):
+                self.ends[under_way[-1]].append(number)
+                if isinstance(step, End):
+                    under_way.pop()
+        self.moments.append(moment)
+        self.late = [
+            buffer
+            for buffer in plan.buffers
+            if buffer.place in (LATE, STACK)
+            or (buffer.place == OUTPUT and any(map(is_trip_symbol, symbols_of(buffer.shape))))
+        ]
 
-def _host_call(plan, number, buffers, values, stored, sizes) -> None:
-    call = plan.calls[number]
+    def steps(self, number: int, end: int) -> None:
+        while number < end:
+            step, last = self.order[number], number
+            if isinstance(step, int):
+                self._launch(self.plan.launches[step])
+            elif isinstance(step, Repeat):
+                last = self.ends[number][-1]
+                self._after(number)
+                self._repeat(step, number + 1, last)
+            elif isinstance(step, Choose):
+                middle, last = self.ends[number]
+                taken = bool(self.values[step.predicate][0])
+                self._after(number)
+                self.steps(*((number + 1, middle) if taken else (middle + 1, last)))
+            elif isinstance(step, Advance):
+                self._bind({size: self.sizes(now) for size, now in step.sizes})
+            self._after(last)
+            number = last + 1
 
-    def shape(id_: int) -> tuple[int, ...]:
-        return tuple(sizes(dim) for dim in buffers[id_].shape)
+    def _after(self, number: int) -> None:
+        if self.arena is not None:
+            begin, end = self.moments[number : number + 2]
+            self.arena.spoil(begin, end, self.arena_buffers)
 
-    results = call.function(*(values[id_].reshape(shape(id_)).copy() for id_ in call.inputs))
-    if not isinstance(results, (tuple, list)):
-        results = () if results is None else (results,)
-    for id_, result in zip(call.outputs, results, strict=True):
-        values[id_][:] = np.asarray(result, buffers[id_].dtype.numpy).reshape(-1)
-        if stored[id_] is not None:
-            stored[id_][:] = True
+    def _repeat(self, mark: Repeat, begin: int, end: int) -> None:
+        count = self.sizes(mark.count)
+        if mark.bound >= 0:
+            count = max(0, min(count, int(self.values[mark.bound][0])))
+        here = 0
+        while here < count if mark.predicate < 0 else self.values[mark.predicate][0]:
+            self._rows(mark, count - 1 - here if mark.reverse else here)
+            self.steps(begin, end)
+            for a, b in mark.swaps:
+                for table in (self.values, self.stored):
+                    table[a], table[b] = table[b], table[a]
+            here += 1
+        if mark.trips is not None:
+            self._bind({mark.trips: here})
+
+    def _rows(self, mark: Repeat, here: int) -> None:
+        places = {buffer.id: buffer for buffer in self.plan.buffers}
+        for row in mark.rows:
+            size = self.sizes(row.bytes) // places[row.of].dtype.bytes
+            if places[row.of].place == STACK:
+                self._resize(row.of, max((here + 1) * size, self.values[row.of].size))
+            for table in (self.values, self.stored):
+                whole = table[row.of]
+                part = None if whole is None else whole[here * size : (here + 1) * size]
+                table[row.id] = part
+
+    def _bind(self, found: Mapping[Size, int]) -> None:
+        """Sizes become known, and with them what depends on them, which keeps what is in it."""
+        symbols: dict = {Size.of(s): value for s, value in self.sizes.symbols.items()}
+        self.sizes = SizeValues({**symbols, **found})
+        for buffer in self.late:
+            self._resize(buffer.id, self.sizes(product(buffer.shape)))
+
+    def _resize(self, id_: int, count: int) -> None:
+        for table in (self.values, self.stored):
+            before = table[id_]
+            if before is not None and before.size != count:
+                after = np.zeros(count, before.dtype)
+                after[: before.size] = before[:count]
+                table[id_] = after
+
+    def _launch(self, launch) -> None:
+        if launch.kernel is None:
+            self._host_call(launch.call)
+        else:
+            self._kernel(launch)
+
+    def _kernel(self, launch) -> None:
+        kernel = launch.kernel
+        memories = [
+            Memory(kernel.name, buffer.name, self.values[id_], self.stored[id_])
+            for buffer, id_ in zip(kernel.buffers, launch.buffers, strict=True)
+        ]
+        failures: list[tuple[int, int, int]] = []
+        vectorize, backward = self.how
+        run_memories(
+            kernel, memories, self.sizes, (), lambda *f: failures.append(f),
+            vectorize=vectorize, backward=backward,
+        )  # fmt: skip
+        for site, first, second in failures[:1]:
+            found = self.plan.sites[site]
+            raise getattr(errors, found.error)(found.message.format(first, second))
+
+    def _host_call(self, number: int) -> None:
+        call = self.plan.calls[number]
+        buffers = {buffer.id: buffer for buffer in self.plan.buffers}
+        arrays = (self.shaped(id_, buffers[id_].shape) for id_ in call.inputs)
+        results = call.function(*arrays)
+        if not isinstance(results, (tuple, list)):
+            results = () if results is None else (results,)
+        for id_, result in zip(call.outputs, results, strict=True):
+            self.values[id_][:] = np.asarray(result, buffers[id_].dtype.numpy).reshape(-1)
+            defined = self.stored[id_]
+            if defined is not None:
+                defined[:] = True
+
+    def shaped(self, id_: int, shape: Sequence[Dim]) -> np.ndarray:
+        """A copy of what a buffer holds; all of it has been stored."""
+        defined = self.stored[id_]
+        if defined is not None and not defined.all():
+            name = next(buffer.name for buffer in self.plan.buffers if buffer.id == id_)
+            raise AccessError(f"no launch stored element {int(np.argmin(defined))} of {name}")
+        return self.values[id_].reshape(tuple(self.sizes(dim) for dim in shape)).copy()

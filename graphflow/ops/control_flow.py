@@ -141,14 +141,18 @@ cond_op = define(Op(name="cond", kind=REGION, infer=_infer_cond, reference=_refe
 
 def _infer_while(types, attrs, sizes, regions):
     """`variables` loop variables, then what is captured. Both bodies read all of them; the
-    condition gives a bool scalar, the body the next values of the variables, then rows to stack:
+    condition gives a bool scalar (then new values for the last variables: what it writes, whatever
+    it says), the body the next values of the variables, then rows to stack:
     one an iteration, `trips` in all. `varying` lists dimensions that change: (variable, axis, its
     size in the bodies, its size after the loop)."""
     condition, body = regions
     variables = types[: attrs["variables"]]
     accepts(condition, within(types, attrs), sizes, "the condition")
     accepts(body, within(types, attrs), sizes, "the body")
-    _one_flag(_results(condition), "the condition")
+    flag, *written = _results(condition)
+    _one_flag([flag], "the condition")
+    last = variables[len(variables) - len(written) :]
+    _next_values(last, written, sizes, "loop variable that the condition writes,")
     results = _results(body)
     found = _handed_on(variables, results, attrs, sizes)
     return [*found, *_stacks(results[len(found) :], attrs["trips"])]
@@ -159,7 +163,11 @@ def _reference_while(arrays, attrs, node, bodies):
     count = attrs["variables"]
     values, captured = list(arrays[:count]), arrays[count:]
     rows = []
-    while condition(*values, *captured)[0]:
+    while True:
+        go_on, *written = condition(*values, *captured)
+        values[count - len(written) :] = written
+        if not go_on:
+            break
         results = body(*values, *captured)
         values = list(results[:count])
         rows.append(results[count:])

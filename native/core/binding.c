@@ -69,8 +69,8 @@ static int32_t assign_offsets(const gf_executable *executable, gf_binding *bindi
 static int32_t compute(const gf_executable *executable, gf_binding *binding, gf_problem *problem)
 {
     const gf_description *d = &executable->d;
-    if (executable->sizes != NULL) {
-        executable->sizes(binding->symbols, binding->values);
+    if (executable->code.sizes != NULL) {
+        executable->code.sizes(binding->symbols, binding->values);
     }
     for (int32_t i = 0; i < d->check_count; i++) {
         int64_t a = gf_size_under(binding, d->checks[i].a);

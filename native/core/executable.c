@@ -386,7 +386,14 @@ static int32_t find_roots(gf_executable *executable, const report *to)
     return GF_OK;
 }
 
-int32_t gf_executable_create(const gf_description *description, gf_code *code,
+static void release_code(const gf_step_code *code)
+{
+    if (code->release != NULL) {
+        code->release(code->owner);
+    }
+}
+
+int32_t gf_executable_create(const gf_description *description, const gf_step_code *code,
                              gf_executable **executable, char *message, size_t message_bytes)
 {
     report to = {message, message_bytes};
@@ -397,11 +404,11 @@ int32_t gf_executable_create(const gf_description *description, gf_code *code,
         status = GF_NO_MEMORY;
     }
     if (status != GF_OK) {
-        gf_code_free(code);
+        release_code(code);
         return status;
     }
     gf_mutex_init(&new->mutex);
-    new->code = code;
+    new->code = *code;
     status = copy_description(&new->d, description);
     new->roots = calloc((size_t)new->d.buffer_count + 1, sizeof *new->roots);
     if (new->roots == NULL) {
@@ -412,14 +419,9 @@ int32_t gf_executable_create(const gf_description *description, gf_code *code,
         new->planned = new->d.buffer_count > 0 && new->d.buffers[0].offset >= 0;
         status = find_roots(new, &to);
     }
-    /* ISO C has no cast from an address to a function; POSIX gives both one representation. */
-    void *sizes = gf_code_symbol(code, "gf_sizes");
-    void *step = gf_code_symbol(code, "gf_step");
-    _Static_assert(sizeof sizes == sizeof new->sizes, "functions have ordinary addresses");
-    memcpy(&new->sizes, &sizes, sizeof sizes);
-    memcpy(&new->step, &step, sizeof step);
-    if (status == GF_OK && (step == NULL || (sizes == NULL && (new->d.value_count > 0 || new->d.late_count > 0)))) {
-        refuse(&to, "the object does not define %s", step == NULL ? "gf_step" : "gf_sizes");
+    int symbolic = new->d.value_count > 0 || new->d.late_count > 0;
+    if (status == GF_OK && (code->step == NULL || (code->sizes == NULL && symbolic))) {
+        refuse(&to, "the object does not define %s", code->step == NULL ? "gf_step" : "gf_sizes");
         status = GF_BAD_OBJECT;
     }
     if (status != GF_OK) {
@@ -444,18 +446,16 @@ void gf_executable_destroy(gf_executable *executable)
     gf_kept_drop(executable, executable->kept);
     free_description(&executable->d);
     free(executable->roots);
-    gf_code_free(executable->code);
+    release_code(&executable->code);
     gf_mutex_destroy(&executable->mutex);
     free(executable);
 }
 
 gf_executable_report gf_executable_inspect(gf_executable *executable)
 {
-    size_t code_bytes;
-    (void)gf_code_image(executable->code, &code_bytes);
     gf_mutex_lock(&executable->mutex);
     gf_executable_report result = {
-        (int64_t)code_bytes,   executable->last_size.bytes, executable->last_size.lower_bound,
+        executable->code.bytes, executable->last_size.bytes, executable->last_size.lower_bound,
         executable->run_count, executable->run_bytes,       executable->planned_count,
         executable->kept_bytes, executable->preparations};
     gf_mutex_unlock(&executable->mutex);

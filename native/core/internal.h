@@ -37,9 +37,7 @@ typedef struct gf_room {
 
 struct gf_executable {
     gf_description d;
-    gf_code *code;
-    void (*sizes)(const int64_t *symbols, int64_t *values);
-    int32_t (*step)(gf_frame *frame);
+    gf_step_code code;
     int32_t pointer_count;
     int32_t scalar_count; /* outputs of rank 0, which need no buffer */
     int32_t planned;      /* offsets were given */
@@ -70,12 +68,14 @@ struct gf_run {
     gf_use *uses;
     gf_buffer **outputs;
     int64_t **output_dims;
-    char *scalars; /* 64 bytes for each output of rank 0 */
+    char *scalars;  /* 64 bytes for each output of rank 0 */
+    gf_room *given; /* for each output, memory of the caller's */
 
     gf_binding *binding;
     uint64_t filled; /* serial of the binding that the arena pointers are for */
     char *arena;
     int64_t arena_bytes;
+    gf_room lent; /* an arena of the caller's */
 
     gf_kept *kept;
 

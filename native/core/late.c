@@ -113,7 +113,7 @@ int32_t gf_late_provide(gf_run *run)
 int32_t gf_late_bind(gf_run *run, int32_t symbol, int64_t value)
 {
     run->symbols[symbol] = value;
-    run->executable->sizes(run->symbols, run->values);
+    run->executable->code.sizes(run->symbols, run->values);
     return gf_late_provide(run);
 }
 

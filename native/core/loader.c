@@ -458,6 +458,23 @@ const void *gf_code_image(const gf_code *code, size_t *bytes)
     return code->base;
 }
 
+static void release(void *code)
+{
+    gf_code_free(code);
+}
+
+gf_step_code gf_code_step(gf_code *code)
+{
+    gf_step_code result = {.bytes = (int64_t)code->bytes, .owner = code, .release = release};
+    /* ISO C has no cast from an address to a function; POSIX gives both one representation. */
+    void *sizes = gf_code_symbol(code, "gf_sizes");
+    void *step = gf_code_symbol(code, "gf_step");
+    _Static_assert(sizeof sizes == sizeof result.sizes, "functions have ordinary addresses");
+    memcpy(&result.sizes, &sizes, sizeof sizes);
+    memcpy(&result.step, &step, sizeof step);
+    return result;
+}
+
 void gf_code_free(gf_code *code)
 {
     if (code == NULL) {

@@ -17,6 +17,7 @@ enum {
     SMALLEST = 6, /* log2 of the smallest capacity */
     STEPS = 4,    /* capacities between two powers of two: at most a quarter is unused */
     CLASSES = (48 - SMALLEST) * STEPS,
+    BORROWED = -2, /* the class of a buffer over the caller's memory */
 };
 
 #define HUGE_PAGE ((size_t)2 << 20)
@@ -27,9 +28,13 @@ struct gf_buffer {
     size_t capacity;
     int32_t class_index;
     _Atomic int32_t holders;
-    /* While retained: neighbours among those of its class, and in order of return to the heap. */
-    gf_buffer *class_next, *class_previous;
-    gf_buffer *newer, *older;
+    union {
+        void *data; /* while held */
+        /* While retained: neighbours among those of its class... */
+        gf_buffer *class_next;
+    };
+    gf_buffer *class_previous;
+    gf_buffer *newer, *older; /* ...and in order of return to the heap */
 };
 
 /* So that what is added to a size never wraps around. */
@@ -173,6 +178,16 @@ void gf_heap_forget_peak(gf_heap *heap)
     gf_mutex_unlock(&heap->mutex);
 }
 
+/* One more buffer is held; the heap's mutex is too. */
+static void count_live(gf_heap *heap, int64_t bytes)
+{
+    heap->report.live_buffers++;
+    heap->report.live_bytes += bytes;
+    if (heap->report.live_bytes > heap->report.peak_bytes) {
+        heap->report.peak_bytes = heap->report.live_bytes;
+    }
+}
+
 gf_buffer *gf_buffer_take(gf_heap *heap, size_t bytes)
 {
     size_t capacity;
@@ -201,14 +216,27 @@ gf_buffer *gf_buffer_take(gf_heap *heap, size_t bytes)
         buffer->class_index = index;
     }
     buffer->bytes = bytes;
+    buffer->data = (char *)buffer + HEADER;
     atomic_store_explicit(&buffer->holders, 1, memory_order_relaxed);
     heap->report.taken++;
-    heap->report.live_buffers++;
-    heap->report.live_bytes += (int64_t)bytes;
-    if (heap->report.live_bytes > heap->report.peak_bytes) {
-        heap->report.peak_bytes = heap->report.live_bytes;
-    }
+    count_live(heap, (int64_t)bytes);
     gf_mutex_unlock(&heap->mutex);
+    return buffer;
+}
+
+gf_buffer *gf_buffer_borrow(gf_heap *heap, const void *data, size_t bytes)
+{
+    gf_buffer *buffer = gf_aligned_memory(sizeof *buffer);
+    if (buffer != NULL) {
+        *buffer = (gf_buffer){.heap = heap,
+                              .bytes = bytes,
+                              .class_index = BORROWED,
+                              .data = (void *)(uintptr_t)data};
+        atomic_store_explicit(&buffer->holders, 1, memory_order_relaxed);
+        gf_mutex_lock(&heap->mutex);
+        count_live(heap, 0);
+        gf_mutex_unlock(&heap->mutex);
+    }
     return buffer;
 }
 
@@ -226,7 +254,7 @@ void gf_buffer_release(gf_buffer *buffer)
     gf_heap *heap = buffer->heap;
     gf_mutex_lock(&heap->mutex);
     heap->report.live_buffers--;
-    heap->report.live_bytes -= (int64_t)buffer->bytes;
+    heap->report.live_bytes -= buffer->class_index == BORROWED ? 0 : (int64_t)buffer->bytes;
     if (buffer->class_index < 0 || buffer->capacity > heap->limit) {
         free(buffer);
     } else {
@@ -238,12 +266,13 @@ void gf_buffer_release(gf_buffer *buffer)
 
 int32_t gf_buffer_holders(const gf_buffer *buffer)
 {
-    return atomic_load_explicit(&buffer->holders, memory_order_acquire);
+    int32_t lender = buffer->class_index == BORROWED;
+    return atomic_load_explicit(&buffer->holders, memory_order_acquire) + lender;
 }
 
 void *gf_buffer_data(gf_buffer *buffer)
 {
-    return (char *)buffer + HEADER;
+    return buffer->data;
 }
 
 size_t gf_buffer_bytes(const gf_buffer *buffer)

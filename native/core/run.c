@@ -30,6 +30,7 @@ void gf_run_free(gf_run *run)
     free(run->outputs);
     free(run->output_dims);
     free(run->scalars);
+    free(run->given);
     free(run->arena);
     free(run->records);
     gf_mutex_destroy(&run->records_mutex);
@@ -83,12 +84,14 @@ static gf_run *new_run(gf_executable *executable)
     run->output_dims = calloc((size_t)d->output_count + 1, sizeof *run->output_dims);
     run->values = calloc((size_t)d->value_count + 1, sizeof *run->values);
     run->rooms = calloc((size_t)d->late_buffer_count + (size_t)d->stack_count + 1, sizeof *run->rooms);
+    run->given = calloc((size_t)d->output_count + 1, sizeof *run->given);
     run->scalars = gf_aligned_memory(SCALAR_BYTES * ((size_t)executable->scalar_count + 1));
     if (run->output_dims != NULL) {
         run->output_dims[0] = calloc(dims, sizeof **run->output_dims);
     }
-    if (!run->pointers || !run->symbols || !run->values || !run->rooms || !run->feed_dims || !run->uses || !run->outputs ||
-        !run->output_dims || !run->output_dims[0] || !run->scalars) {
+    if (!run->pointers || !run->symbols || !run->values || !run->rooms || !run->feed_dims ||
+        !run->uses || !run->outputs || !run->output_dims || !run->output_dims[0] || !run->given ||
+        !run->scalars) {
         gf_run_free(run);
         return NULL;
     }
@@ -145,6 +148,27 @@ int32_t gf_run_feed(gf_run *run, int32_t feed, const void *data, int32_t rank, c
     run->pointers[spec->pointer] = (void *)data;
     run->feed_dims[feed] = dims;
     return GF_OK;
+}
+
+void gf_run_symbol(gf_run *run, int32_t symbol, int64_t value)
+{
+    run->symbols[symbol] = value;
+}
+
+void gf_run_feed_data(gf_run *run, int32_t feed, const void *data)
+{
+    run->pointers[run->executable->d.feeds[feed].pointer] = (void *)(uintptr_t)data;
+    run->feed_dims[feed] = NULL;
+}
+
+void gf_run_receive(gf_run *run, int32_t output, void *data, int64_t bytes)
+{
+    run->given[output] = (gf_room){data, bytes};
+}
+
+void gf_run_lend_arena(gf_run *run, void *arena, int64_t bytes)
+{
+    run->lent = (gf_room){arena, bytes};
 }
 
 int32_t gf_run_pin(gf_run *run, gf_store *store, int64_t wait_us)
@@ -207,6 +231,9 @@ static int32_t check_value_binds(gf_run *run)
     for (int32_t i = 0; i < d->value_bind_count; i++) {
         const gf_value_bind *bind = &d->value_binds[i];
         int64_t elements = 1;
+        if (run->feed_dims[bind->feed] == NULL) {
+            continue; /* whose caller gave the symbols themselves */
+        }
         for (int32_t k = 0; k < d->feeds[bind->feed].shape.rank; k++) {
             elements *= run->feed_dims[bind->feed][k];
         }
@@ -226,6 +253,12 @@ static int32_t check_feeds(gf_run *run)
         const gf_shape *shape = &d->feeds[i].shape;
         for (int32_t k = 0; k < shape->rank; k++) {
             int64_t expected = gf_size_under(run->binding, shape->dims[k]);
+            if (run->feed_dims[i] == NULL) {
+                if (expected == 0) {
+                    run->pointers[d->feeds[i].pointer] = (void *)(uintptr_t)nothing;
+                }
+                continue;
+            }
             if (run->feed_dims[i][k] != expected) {
                 run->problem = (gf_problem){i, k, run->feed_dims[i][k], expected};
                 return GF_FEED_MISMATCH;
@@ -235,10 +268,32 @@ static int32_t check_feeds(gf_run *run)
     return GF_OK;
 }
 
+static void lay_out_arena(gf_run *run, char *arena)
+{
+    const gf_description *d = &run->executable->d;
+    for (int32_t i = 0; i < d->buffer_count; i++) {
+        run->pointers[d->buffers[i].pointer] = arena + run->binding->offsets[i];
+    }
+}
+
+static int32_t use_lent_arena(gf_run *run)
+{
+    run->filled = 0;
+    if (run->lent.bytes < run->binding->size.bytes) {
+        run->problem = (gf_problem){-1, -1, run->lent.bytes, run->binding->size.bytes};
+        return GF_ARENA_TOO_SMALL;
+    }
+    lay_out_arena(run, run->lent.data);
+    return GF_OK;
+}
+
 static int32_t provide_arena(gf_run *run)
 {
     const gf_executable *executable = run->executable;
     const gf_description *d = &executable->d;
+    if (run->lent.data != NULL) {
+        return use_lent_arena(run);
+    }
     if (run->filled == run->binding->serial || d->buffer_count == 0) {
         return GF_OK;
     }
@@ -255,9 +310,7 @@ static int32_t provide_arena(gf_run *run)
         gf_mutex_unlock(&run->executable->mutex);
         run->arena_bytes = run->binding->size.bytes;
     }
-    for (int32_t i = 0; i < d->buffer_count; i++) {
-        run->pointers[d->buffers[i].pointer] = run->arena + run->binding->offsets[i];
-    }
+    lay_out_arena(run, run->arena);
     run->filled = run->binding->serial;
     return GF_OK;
 }
@@ -273,6 +326,10 @@ static int32_t provide_outputs(gf_run *run, gf_heap *heap)
         int64_t bytes = shape_bytes(run->binding, &output->shape, run->output_dims[i]);
         if (bytes < 0) {
             return GF_BAD_SIZE;
+        }
+        if (run->given[i].data != NULL && run->given[i].bytes >= bytes) {
+            run->pointers[output->pointer] = run->given[i].data;
+            continue;
         }
         run->outputs[i] = gf_buffer_take(heap, (size_t)bytes);
         if (run->outputs[i] == NULL) {
@@ -315,40 +372,68 @@ static int32_t provide_versions(gf_run *run, gf_heap *heap)
     return GF_OK;
 }
 
-int32_t gf_run_bind(gf_run *run, gf_heap *heap)
+/* What the run's symbols amount to, kept from the last run: most have the sizes of the one before. */
+static int32_t find_binding(gf_run *run)
 {
     gf_executable *executable = run->executable;
+    for (int32_t i = 1; i <= executable->d.late_count; i++) {
+        run->symbols[executable->d.symbol_count - i] = 0;
+    }
+    size_t bytes = (size_t)executable->d.symbol_count * sizeof *run->symbols;
+    if (run->binding != NULL &&
+        (bytes == 0 || memcmp(run->binding->symbols, run->symbols, bytes) == 0)) {
+        return GF_OK;
+    }
+    gf_binding *found;
+    int32_t status = gf_binding_find(executable, run->symbols, &found, &run->problem);
+    if (status != GF_OK) {
+        return status;
+    }
+    if (run->binding != NULL) {
+        gf_binding_drop(executable, run->binding);
+    }
+    run->binding = found;
+    return GF_OK;
+}
+
+int32_t gf_run_bind(gf_run *run, gf_heap *heap)
+{
     int32_t status = check_value_binds(run);
     if (status != GF_OK) {
         return status;
     }
-    if (executable->d.symbol_count > 0) {
+    if (run->executable->d.symbol_count > 0) {
         bind_symbols(run);
     }
-    for (int32_t i = 1; i <= executable->d.late_count; i++) {
-        run->symbols[executable->d.symbol_count - i] = 0;
-    }
     run->heap = heap;
-    size_t bytes = (size_t)executable->d.symbol_count * sizeof *run->symbols;
-    /* The binding of the last run is kept: most runs have the sizes of the one before. */
-    if (run->binding == NULL ||
-        (bytes > 0 && memcmp(run->binding->symbols, run->symbols, bytes) != 0)) {
-        gf_binding *found;
-        status = gf_binding_find(executable, run->symbols, &found, &run->problem);
-        if (status != GF_OK) {
-            return status;
-        }
-        if (run->binding != NULL) {
-            gf_binding_drop(executable, run->binding);
-        }
-        run->binding = found;
-    }
-    status = gf_late_begin(run);
+    status = find_binding(run);
+    status = status == GF_OK ? gf_late_begin(run) : status;
     status = status == GF_OK ? check_feeds(run) : status;
     status = status == GF_OK ? provide_arena(run) : status;
     status = status == GF_OK ? provide_versions(run, heap) : status;
     status = status == GF_OK ? gf_kept_provide(run, heap) : status;
     return status == GF_OK ? provide_outputs(run, heap) : status;
+}
+
+int32_t gf_run_reserve(gf_run *run, gf_heap *heap)
+{
+    run->heap = heap;
+    int32_t status = find_binding(run);
+    if (status != GF_OK) {
+        return status;
+    }
+    status = gf_late_begin(run);
+    status = status == GF_OK ? provide_arena(run) : status;
+    return status == GF_OK ? provide_outputs(run, heap) : status;
+}
+
+int32_t gf_run_measure(gf_run *run, int64_t *arena_bytes)
+{
+    int32_t status = find_binding(run);
+    if (status == GF_OK) {
+        *arena_bytes = run->binding->size.bytes;
+    }
+    return status;
 }
 
 /* The step and what follows it. */
@@ -369,7 +454,7 @@ int32_t gf_run_step(gf_run *run, int32_t profile)
     frame->launch = -1;
     atomic_store_explicit(&run->failing, 0, memory_order_relaxed);
     uint64_t mode = gf_mode_enter();
-    int32_t status = run->executable->step(frame);
+    int32_t status = run->executable->code.step(frame);
     gf_mode_leave(mode);
     status = status != GF_OK ? status : frame->status;
     if (status == GF_OK) {
@@ -439,7 +524,9 @@ void gf_run_end(gf_run *run)
             gf_buffer_release(run->outputs[i]);
             run->outputs[i] = NULL;
         }
+        run->given[i] = (gf_room){NULL, 0};
     }
+    run->lent = (gf_room){NULL, 0};
     gf_mutex_lock(&executable->mutex);
     run->next = executable->idle;
     executable->idle = run;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "graphflow/loader.h"
+
 namespace py = pybind11;
 
 namespace graphflow
@@ -221,7 +223,8 @@ public:
                                       static_cast<size_t>(PyBytes_GET_SIZE(object.ptr())), 0, &code,
                                       message, sizeof message);
         if (status == GF_OK) {
-            status = gf_executable_create(&description, code, &executable, message, sizeof message);
+            gf_step_code step = gf_code_step(code);
+            status = gf_executable_create(&description, &step, &executable, message, sizeof message);
         }
         if (status == GF_NO_MEMORY) {
             throw std::bad_alloc();

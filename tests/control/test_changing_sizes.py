@@ -97,6 +97,30 @@ def test_inside_another_loop(backend):
         assert session.run(total, {x: at}) == want
 
 
+@pytest.mark.parametrize("shape", ["map", "fold"])
+def test_bodies_know_sizes_of_loops_before_them(backend, shape):
+    """Of y they use the size alone: they run after what finds it out, and do not run it again."""
+    x, n = tf.placeholder(tf.float32, [None]), tf.placeholder(tf.int32, [])
+    _, y = tf.while_loop(
+        lambda i, _: i < n,
+        lambda i, y: (i + 1, tf.concat([y, y[:1]], 0)),
+        [0, x],
+        shape_invariants=[[], [None]],
+    )
+    rows = tf.placeholder(tf.float32, [None])
+
+    def total():
+        return tf.reduce_sum(tf.cumsum(tf.ones_like(y)))
+
+    if shape == "map":
+        result, wanted = tf.map_fn(lambda r: r * total(), rows), [28.0, 56.0]
+    else:
+        result, wanted = tf.foldl(lambda h, r: h * total() + r, rows, 1.0), (28.0 + 1) * 28 + 2
+    with tf.Session(backend=backend) as session:
+        feeds = {x: [1, 2, 3], n: 4, rows: [1, 2]}
+        np.testing.assert_allclose(session.run(result, feeds), wanted)
+
+
 def test_a_size_that_may_change_and_does_not():
     x = tf.placeholder(tf.float32, [4])
     _, y = tf.while_loop(

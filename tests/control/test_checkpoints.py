@@ -94,3 +94,66 @@ def test_gradients_of_gradients_under_a_budget():
         free = peak(session, second, {x: at})
     with tf.Session(config=tf.ConfigProto(memory_budget=int(free * 0.9))) as session:
         np.testing.assert_allclose(session.run(second, {x: at}), wanted, rtol=1e-7, atol=1e-9)
+
+
+def slope_of_loop(steps, size=16):
+    """d/dx of a loop whose body says when it ends, after `steps` iterations."""
+    x, n = tf.placeholder(tf.float64, [size, size]), tf.placeholder(tf.int32, [])
+    _, y = tf.while_loop(lambda i, y: i < n, lambda i, y: (i + 1, tf.sin(y @ x) + y * 0.5), [0, x])
+    (slope,) = tf.gradients(tf.reduce_sum(y), x)
+    at = np.random.default_rng(0).standard_normal((size, size)) * 0.1
+    return [y, slope], x, n, at
+
+
+@pytest.mark.parametrize("backend", ["compiled", "op-by-op"])
+def test_loops_of_an_unknown_number_of_iterations(backend):
+    fetches, x, n, at = slope_of_loop(16)
+    with tf.Session(backend=backend) as session:
+        wanted = [session.run(fetches, {x: at, n: k}) for k in (0, 1, 15, 16, 17, 33, 34, 200)]
+    with tf.Session(config=tf.ConfigProto(memory_budget=1 << 20)) as session:
+        for k, right in zip((0, 1, 15, 16, 17, 33, 34, 200), wanted, strict=True):
+            found = session.run(fetches, {x: at, n: k})
+            for mine, theirs in zip(found, right, strict=True):
+                np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-12)
+        assert session.counters()["compilations"] == 1
+
+
+def test_memory_of_an_unknown_number_of_iterations_grows_with_its_root():
+    size = 64
+    fetches, x, n, at = slope_of_loop(16, size)
+
+    def most(steps, **options):
+        with tf.Session(config=tf.ConfigProto(**options)) as session:
+            session.run(fetches, {x: at, n: steps})
+            return session.measured_bytes(fetches, {x: at, n: steps})
+
+    row = size * size * 8
+    assert most(2000) > 2000 * row
+    # About sixty segments of up to seventy-six iterations; stacks have room for twice the rows.
+    assert most(2000, memory_budget=1 << 30) < 400 * row
+
+
+def test_a_while_whose_rows_are_read_elsewhere_stays_as_it_is():
+    fetches, x, n, at = slope_of_loop(8)
+    (second,) = tf.gradients(tf.reduce_sum(fetches[1] * fetches[1]), x)
+    with tf.Session() as session:
+        wanted = session.run(second, {x: at, n: 20})
+    with tf.Session(config=tf.ConfigProto(memory_budget=1 << 30)) as session:
+        np.testing.assert_allclose(session.run(second, {x: at, n: 20}), wanted, rtol=1e-9)
+
+
+def test_one_compilation_with_checkpoints_serves_all_lengths():
+    fetches, feeds = recurrence(400)
+    rows, w = feeds
+    with tf.Session() as session:
+        free = peak(session, fetches, feeds)
+    lengths = (100, 163, 200, 361, 399, 400)
+    with tf.Session() as session:
+        wanted = [session.run(fetches, {rows: feeds[rows][:k], w: feeds[w]}) for k in lengths]
+    with tf.Session(config=tf.ConfigProto(memory_budget=free // 4)) as session:
+        for k, right in zip(lengths, wanted, strict=True):
+            fed = {rows: feeds[rows][:k], w: feeds[w]}
+            for mine, theirs in zip(session.run(fetches, fed), right, strict=True):
+                np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-12)
+            assert peak(session, fetches, fed) <= free // 4
+        assert session.counters()["compilations"] == 2

@@ -386,16 +386,43 @@ def test_what_a_body_defines_stays_inside():
         inner[0] + 1
 
 
-def test_a_condition_may_not_write():
-    v = tf.Variable(0)
+@pytest.mark.parametrize("backend", ["compiled", "reference", "op-by-op"])
+def test_a_condition_may_write(backend):
+    """It is asked once more than there are iterations, and its body sees what it has written."""
+    asked, seen, other = tf.Variable(0), tf.Variable(0), tf.Variable(7)
+    n = tf.placeholder(tf.int32, [])
 
-    def condition(i):
-        with tf.control_dependencies([tf.assign_add(v, 1)]):
-            return i < 3
+    def condition(i, _):
+        with tf.control_dependencies([tf.assign_add(asked, 1)]):
+            return tf.identity(i) < n
 
-    y = tf.while_loop(condition, lambda i: i + 1, [0])
-    with pytest.raises(GraphError, match="writes a variable"):
-        run("compiled", y)
+    def body(i, y):
+        with tf.control_dependencies([tf.assign(seen, asked * 10)]):
+            return i + 1, y * asked.read_value() + other
+
+    i, y = tf.while_loop(condition, body, [0, 1])
+    with tf.Session(backend=backend) as session:
+        session.run(tf.global_variables_initializer())
+        assert session.run([i, y], {n: 3}) == [3, (((1 * 1 + 7) * 2 + 7) * 3 + 7)]
+        assert session.run([asked, seen, other]) == [4, 30, 7]
+        assert session.run(i, {n: 0}) == 0
+        assert session.run([asked, seen]) == [5, 30]
+
+
+def test_the_gradient_of_a_loop_whose_condition_writes():
+    asked = tf.Variable(0)
+    x = tf.placeholder(tf.float32, [])
+
+    def condition(y):
+        with tf.control_dependencies([tf.assign_add(asked, 1)]):
+            return tf.identity(y) < 50.0
+
+    y = tf.while_loop(condition, lambda y: y * x, [x])
+    (slope,) = tf.gradients(y, x)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        assert session.run([y, slope], {x: 4.0}) == [64.0, 48.0]
+        assert session.run(asked) == 3
 
 
 def test_values_that_change_places_keep_their_memory():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphflow as tf
-from graphflow.errors import GraphError
+from graphflow.errors import GraphError, NonDifferentiableError
 
 BACKENDS = ["compiled", "reference", "op-by-op"]
 
@@ -275,3 +275,109 @@ def test_a_branch_after_a_write_in_a_loop(backend):
         session.run(tf.global_variables_initializer())
         session.run([y, slope], {x: at(3), n: 4})
         assert session.run(seen) == 4
+
+
+def masked(kind, value):
+    """`value` times random numbers that are drawn inside a branch or a loop, and these numbers."""
+    if kind == "cond":
+        draw = tf.cond(
+            tf.reduce_sum(value) > -1e9,
+            lambda: (value * (r := tf.random_uniform([3], dtype=tf.float64)), r),
+            lambda: (value, value),
+        )
+    elif kind == "cond in cond":
+        draw = tf.cond(
+            tf.reduce_sum(value) > -1e9,
+            lambda: masked("cond", value),
+            lambda: (value, value),
+        )
+    else:
+        draw = tf.map_fn(
+            lambda v: (v * (r := tf.random_uniform([], dtype=tf.float64)), r),
+            value,
+            dtype=(tf.float64, tf.float64),
+        )
+    return tuple(draw)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize("kind", ["cond", "cond in cond", "map_fn"])
+def test_what_draws_in_a_loop_draws_once(kind, counted, backend):
+    """The gradient goes back over the numbers that were drawn, to the second order."""
+    x = tf.placeholder(tf.float64, [3])
+    n = tf.placeholder(tf.int32, [])
+    limit = 3 if counted else n
+
+    def body(i, y, all_):
+        y, r = masked(kind, tf.sin(y))
+        return i + 1, y, all_.write(i, r)
+
+    drawn = tf.TensorArray(tf.float64, 3, element_shape=[3])
+    _, y, drawn = tf.while_loop(lambda i, *_: i < limit, body, [0, x, drawn])
+    (g,) = tf.gradients(tf.reduce_sum(y), x)
+    (h,) = tf.gradients(tf.reduce_sum(g), x)
+    with tf.Session(backend=backend) as session:
+        value, first, second, masks = session.run([y, g, h, drawn.stack()], {x: at(3), n: 3})
+
+    def follow(v):
+        slope = np.ones(3)
+        for r in masks:
+            slope, v = slope * np.cos(v) * r, np.sin(v) * r
+        return v, slope
+
+    np.testing.assert_allclose(value, follow(at(3))[0], rtol=1e-12)
+    np.testing.assert_allclose(first, follow(at(3))[1], rtol=1e-12)
+    step = 1e-6
+    change = (follow(at(3) + step)[1] - follow(at(3) - step)[1]) / (2 * step)
+    np.testing.assert_allclose(second, change, rtol=1e-6)
+
+
+def test_what_a_branch_in_a_loop_writes_is_written_once(backend):
+    x = tf.placeholder(tf.float64, [3])
+    total = tf.Variable(np.zeros(3), trainable=False)
+
+    def add(y):
+        with tf.control_dependencies([tf.assign_add(total, y)]):
+            return tf.sin(y) * total.read_value()
+
+    def body(i, y):
+        return i + 1, tf.cond(tf.equal(i % 2, 0), lambda: add(y), lambda: y + x)
+
+    _, y = tf.while_loop(lambda i, _: i < 4, body, [0, x])
+    (g,) = tf.gradients(tf.reduce_sum(y), x)
+    totals = []
+    for fetches in (y, [y, g]):
+        with tf.Session(backend=backend) as session:
+            session.run(tf.global_variables_initializer())
+            found = session.run(fetches, {x: at(3)})
+            totals.append(session.run(total))
+    np.testing.assert_array_equal(*totals)
+    # total counts as a constant in the gradient: those of the two iterations that read it.
+    a = at(3)
+    b = np.sin(a) * a + a
+    np.testing.assert_allclose(found[0], np.sin(b) * (a + b) + a, rtol=1e-12)
+    slope = np.cos(b) * (a + b) * (np.cos(a) * a + 1) + 1
+    np.testing.assert_allclose(found[1], slope, rtol=1e-12)
+
+
+def test_a_loop_of_unknown_length_that_must_not_run_again():
+    x = tf.placeholder(tf.float64, [3])
+    n = tf.placeholder(tf.int32, [])
+
+    def inner(y):
+        mask = tf.random_uniform([3], dtype=tf.float64)
+        return tf.while_loop(lambda j, _: j < n, lambda j, y: (j + 1, y * x + mask), [0, y])[1]
+
+    def draws(y):
+        def step(j, y):
+            return j + 1, y * tf.random_uniform([3], dtype=tf.float64)
+
+        return tf.while_loop(lambda j, _: j < n, step, [0, y])[1]
+
+    _, y = tf.while_loop(lambda i, _: i < n, lambda i, y: (i + 1, inner(y)), [0, x])
+    tf.gradients(y, x)  # draws outside of the inner loop
+    _, y = tf.while_loop(lambda i, _: i < n, lambda i, y: (i + 1, draws(y)), [0, x])
+    with pytest.raises(
+        NonDifferentiableError, match="(?s)it would run again.*test_loop_gradients.py"
+    ):
+        tf.gradients(y, x)

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "graphflow/arena.h"
-#include "graphflow/executable.h"
+#include "graphflow/loader.h"
 
 enum { THREADS = 4, ROUNDS = 300, WIDTH = 256 };
 
@@ -209,7 +209,8 @@ static void create_executable(const char *object, size_t bytes)
     char message[200] = "";
     gf_code *code;
     CHECK(gf_code_load(object, bytes, 0, &code, message, sizeof message) == GF_OK);
-    CHECK(gf_executable_create(&description, code, &executable, message, sizeof message) == GF_OK);
+    gf_step_code step = gf_code_step(code);
+    CHECK(gf_executable_create(&description, &step, &executable, message, sizeof message) == GF_OK);
 }
 
 int main(int count, char **arguments)

@@ -60,6 +60,8 @@ _MACHINES = (
     ),
 )  # fmt: skip
 MACHINES = [pytest.param(machine, id=machine.name) for machine in _MACHINES]
+# One for each kind of generated code.
+MACHINES_BY_CODE = [p for p in MACHINES if p.id != "here-without-threads"]
 
 
 def needs(machine: Machine) -> None:

@@ -15,6 +15,7 @@ import safetensors
 import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machines import MACHINES, needs
 from weights_files import (
     BAD_DESCRIPTION,
     BAD_FILE,
@@ -537,6 +538,24 @@ def test_machines_with_the_other_byte_order(tmp_path):
         unit = "f4" if array.dtype == np.complex64 else array.dtype
         turned = np.frombuffer(array.tobytes(), unit).byteswap()
         assert theirs[name].tobytes() == turned.tobytes(), name
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_machine_reads_and_writes_the_same_file(weights_core, tmp_path, machine):
+    needs(machine)
+    whole, copy = tmp_path / "weights", tmp_path / "copy"
+    arrays = {**samples(), "seven": np.array(7, np.float32)}
+    weights_core.write_arrays(whole, arrays, {"k": "v"}.items())
+    program = machine.build(
+        tmp_path / "weights_copy", *SOURCES, Path(__file__).with_name("weights_copy.c")
+    )
+    done = machine.run(program, str(whole), str(copy), text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert copy.read_bytes() == whole.read_bytes()
+    whole.write_bytes(whole.read_bytes()[:-1])
+    done = machine.run(program, str(whole), str(copy), text=True)
+    assert done.returncode == 1
+    assert "weights: truncated" in done.stderr
 
 
 def test_memory_that_cannot_be_had(weights_core, tmp_path):

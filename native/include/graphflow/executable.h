@@ -12,8 +12,9 @@
 #ifndef GRAPHFLOW_EXECUTABLE_H
 #define GRAPHFLOW_EXECUTABLE_H
 
+#include <stddef.h>
+
 #include "graphflow/frame.h"
-#include "graphflow/loader.h"
 #include "graphflow/memory.h"
 #include "graphflow/store.h"
 #include "graphflow/threads.h"
@@ -134,9 +135,18 @@ typedef struct gf_description {
 typedef struct gf_executable gf_executable;
 typedef struct gf_run gf_run;
 
+/* The functions of a step (see frame.h), linked into the program or mapped by loader.h. */
+typedef struct gf_step_code {
+    void (*sizes)(const int64_t *symbols, int64_t *values); /* NULL: no size is symbolic */
+    int32_t (*step)(gf_frame *frame);
+    int64_t bytes; /* for reports; 0: unknown */
+    void *owner;   /* given to `release` when the executable goes */
+    void (*release)(void *owner);
+} gf_step_code;
+
 /* Checks and copies the description and takes `code` over (on failure too). The data of constants
  * stays the caller's. GF_OK, GF_NO_MEMORY, GF_BAD_DESCRIPTION or GF_BAD_OBJECT, with a message. */
-int32_t gf_executable_create(const gf_description *description, gf_code *code,
+int32_t gf_executable_create(const gf_description *description, const gf_step_code *code,
                              gf_executable **executable, char *message, size_t message_bytes);
 
 /* No run may be under way. NULL is allowed. */
@@ -195,10 +205,25 @@ typedef struct gf_output {
 gf_run *gf_run_begin(gf_executable *executable, gf_pool *pool, const gf_host *host);
 /* `dims` (as many as the feed has) and `data` must stay until gf_run_end. */
 int32_t gf_run_feed(gf_run *run, int32_t feed, const void *data, int32_t rank, const int64_t *dims);
+/* The other way to feed, for callers who know the sizes: once every symbol is set (those that are
+ * late do not count), no feed needs dimensions. */
+void gf_run_symbol(gf_run *run, int32_t symbol, int64_t value);
+void gf_run_feed_data(gf_run *run, int32_t feed, const void *data);
+/* Memory of the caller's for an output, of at least `bytes`, until gf_run_end. Used where the step
+ * fills memory for that output and knows its size beforehand: gf_run_output tells by its `data`. */
+void gf_run_receive(gf_run *run, int32_t output, void *data, int64_t bytes);
+/* Memory of the caller's for the arena, 64-byte aligned, until gf_run_end. gf_run_bind gives
+ * GF_ARENA_TOO_SMALL, and the problem says how much is there and needed. */
+void gf_run_lend_arena(gf_run *run, void *arena, int64_t bytes);
 /* Opens the transaction on the variables; see gf_store_begin for the statuses. */
 int32_t gf_run_pin(gf_run *run, gf_store *store, int64_t wait_us);
 /* Binds the sizes and provides arena, outputs and new versions (from `heap`). */
 int32_t gf_run_bind(gf_run *run, gf_heap *heap);
+/* Without a step to follow: provides what a later run with the same symbols will find again,
+ * variables aside. */
+int32_t gf_run_reserve(gf_run *run, gf_heap *heap);
+/* The bytes of the arena for the symbols that are set; nothing is provided. */
+int32_t gf_run_measure(gf_run *run, int64_t *arena_bytes);
 /* Lets the step ask whether to stop; for hosts that decide after gf_run_begin. */
 void gf_run_allow_interrupts(gf_run *run, gf_interrupted interrupted);
 /* Runs the step. `profile` nonzero: keeps a record of each launch. */

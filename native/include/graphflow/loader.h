@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "graphflow/executable.h"
 #include "graphflow/status.h"
 
 #ifdef __cplusplus
@@ -33,6 +34,10 @@ void *gf_code_symbol(const gf_code *code, const char *name);
 
 /* The whole mapping: code, read-only data, data. */
 const void *gf_code_image(const gf_code *code, size_t *bytes);
+
+/* The step that the object exports as gf_sizes and gf_step; an executable made of it owns the
+ * mapping. */
+gf_step_code gf_code_step(gf_code *code);
 
 /* Unmaps the code; NULL is allowed. Nobody may be running it. */
 void gf_code_free(gf_code *code);

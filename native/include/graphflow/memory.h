@@ -41,10 +41,12 @@ void gf_heap_forget_peak(gf_heap *heap);
 
 /* A buffer of at least `bytes`, counted once, 64-byte aligned, not cleared. NULL: no memory. */
 gf_buffer *gf_buffer_take(gf_heap *heap, size_t bytes);
+/* A buffer, counted once, over memory that its lender keeps and nobody writes. NULL: no memory. */
+gf_buffer *gf_buffer_borrow(gf_heap *heap, const void *data, size_t bytes);
 void gf_buffer_retain(gf_buffer *buffer);
 /* NULL is allowed. */
 void gf_buffer_release(gf_buffer *buffer);
-/* How many hold it; exact only where nobody else can take or drop a hold meanwhile. */
+/* How many hold it, the lender of a borrowed one among them; exact only where nobody else can take or drop a hold meanwhile. */
 int32_t gf_buffer_holders(const gf_buffer *buffer);
 void *gf_buffer_data(gf_buffer *buffer);
 size_t gf_buffer_bytes(const gf_buffer *buffer);

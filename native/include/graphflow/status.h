@@ -13,6 +13,9 @@ enum {
     GF_BAD_SIZE = 23,        /* a size came out negative, or too large to address */
     GF_BAD_FILE = 24,        /* a file is truncated, damaged, or of another format */
     GF_IO_ERROR = 25,        /* the system refused to read or write; the message has its words */
+    GF_BAD_ARGUMENT = 26,    /* a pointer that is NULL, a number out of range, too little room */
+    GF_ARENA_TOO_SMALL = 27, /* the caller's memory does not hold what the run needs */
+    GF_UNSUPPORTED_CPU = 28, /* this processor lacks what the code needs */
 };
 
 #endif
