@@ -219,7 +219,7 @@ def test_the_runtime_reads_the_manifest(tmp_path, kind, weights):
 
     export(tmp_path, kind, weights)
     native = Path(gf.__file__).parent / "native"
-    names = ("manifest", "json", "files", "report")
+    names = ("manifest", "json", "files", "report", "memory", "sync")
     library = tmp_path / "libreader.so"
     hosts.run([
         hosts.compiler(), "-std=c11", "-fPIC", "-shared", f"-I{native / 'include'}",
