@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import numpy as np
 import pytest
 from cases import all_cases
 from hosted_steps import HostedStep, run_steps
-from machines import MACHINES, MACHINES_BY_CODE, Machine, needs
+from machines import MACHINES, MACHINES_BY_CODE, Machine, core, needs
 
 import graphflow as tf
+from graphflow.codegen import objects
 from graphflow.ir.graph import reset_default_graph
 
 
@@ -53,8 +56,10 @@ def test_training_gives_what_a_session_does(tmp_path, machine):
         np.testing.assert_allclose(found, value, rtol=2e-4, atol=2e-6, err_msg=variable.name)
 
 
-def test_loops_move_along_rows(tmp_path, machine):
-    """Rows of a loop are pointers that the step itself writes."""
+def test_loops_move_along_rows(tmp_path, monkeypatch, machine):
+    """Rows of a loop are pointers that the step itself writes. Where objects can be linked, this
+    one is made of pieces."""
+    monkeypatch.setattr(objects, "_PIECE", 1)
     x = tf.placeholder(tf.float32, [4, 7, 5])
     cell = tf.nn.rnn_cell.LSTMCell(6)
     outputs, _ = tf.nn.dynamic_rnn(cell, x, dtype=tf.float32)
@@ -115,3 +120,19 @@ def test_operations_compute_the_same(tmp_path, machine, cases):
                 output, wanted, rtol=case.tolerance.rtol, atol=case.tolerance.atol,
                 equal_nan=True, err_msg=f"{case}: {case.tolerance.why}",
             )  # fmt: skip
+
+
+def test_the_whole_core_is_for_every_machine(tmp_path, machine):
+    """As hosts compile it; where there are no threads it asks for none."""
+    main = tmp_path / "main.c"
+    main.write_text(
+        '#include <stdio.h>\n#include "graphflow/model.h"\n'
+        "int main(void)\n{\n    int32_t status = gf_model_create(NULL, NULL, NULL);\n"
+        '    printf("%s\\n", gf_message());\n    return status == GF_BAD_ARGUMENT ? 0 : 1;\n}\n'
+    )
+    program = machine.build(tmp_path / "program", main, *core())
+    done = machine.run(program, text=True)
+    assert done.returncode == 0 and "there is no place for the model" in done.stdout
+    if machine.name == "here-without-threads":
+        names = subprocess.run(["nm", program], capture_output=True, text=True, check=True)
+        assert "pthread" not in names.stdout
