@@ -278,31 +278,45 @@ def _side_by_side(parts: Sequence[Tensor], count: int) -> Tensor | None:
 
         pad(a; 0, 2) + pad(b; 1, 1) + pad(c; 2, 0)   -->   concat(a, b, c)
 
-    Not of transposed parts: each would be put into memory first.
+    Those that do not reach over all of another dimension are padded there as before. Not of
+    transposed parts: each would be put into memory first.
     """
-    rows = []
     for part in parts if len(parts) == count else ():
         node = part.node
         if node.op.name != "pad" or node.attrs["mode"] != "constant" or node.attrs["value"] != 0:
             return None
-        (source,) = node.inputs
-        before, after = node.attrs["before"], node.attrs["after"]
-        axes = [k for k in range(len(before)) if before[k] != 0 or after[k] != 0]
-        if len(axes) != 1 or source.node.op.name == "transpose":
+        if node.inputs[0].node.op.name == "transpose":
             return None
-        rows.append((axes[0], before[axes[0]], after[axes[0]], source))
-    if not rows or len({axis for axis, *_ in rows}) != 1:
+    if len(parts) != count or not parts:
         return None
-    axis = rows[0][0]
-    if not all(isinstance(size, int) for row in rows for size in (row[1], row[3].dims[axis])):
-        return None
-    rows.sort(key=lambda row: row[1])
-    end = 0
-    for _, first, _, source in rows:
-        if first != end:
-            return None
-        end = first + source.dims[axis]
-    return find("concat")(*(row[3] for row in rows), axis=axis) if rows[-1][2] == 0 else None
+    for axis in range(len(parts[0].dims)):
+        rows = sorted(parts, key=lambda part: _place(part.node, axis))
+        end = 0
+        for part in rows:
+            first, size = _place(part.node, axis), part.node.inputs[0].dims[axis]
+            if first != end or not isinstance(size, int):
+                break
+            end += size
+        else:
+            if rows[-1].node.attrs["after"][axis] == 0:
+                return find("concat")(*(_unpadded(part.node, axis) for part in rows), axis=axis)
+    return None
+
+
+def _place(pad: Node, axis: int) -> float:
+    """Where along an axis what is padded begins; unknown places are behind all known ones."""
+    before = pad.attrs["before"][axis]
+    return before if isinstance(before, int) else float("inf")
+
+
+def _unpadded(pad: Node, axis: int) -> Tensor:
+    """`pad` without its paddings along an axis."""
+    (source,), attrs = pad.inputs, dict(pad.attrs)
+    for side in ("before", "after"):
+        attrs[side] = tuple(0 if k == axis else n for k, n in enumerate(attrs[side]))
+    if all(n == 0 for n in (*attrs["before"], *attrs["after"])):
+        return source
+    return find("pad")(source, **attrs)
 
 
 # -- derivatives of derivatives ------------------------------------------------------------------

@@ -48,6 +48,7 @@ _TASK_OPERATIONS = 1 << 18
 _COPY_ELEMENTS = 1 << 13
 _STACK_ELEMENTS = 1 << 14  # of planes that one task copies for itself
 _FEW_TASKS = 8
+_TASKS_AHEAD = 2  # of the task whose lines are fetched: threads take turns
 
 
 @dataclass(frozen=True)
@@ -232,11 +233,28 @@ class _Planar:
         copy = repeat(spec, "y", met, loop.SERIAL, lambda y: self.copy_line(loop.add(source, y), y))
         groups = repeat(
             spec, "g", count, loop.SERIAL,
-            lambda g: self.group(
-                image, loop.add(begin, g), loop.mul(g, Const(self.down * lines.line_step))
-            ),
+            lambda g: [
+                *self.fetch_ahead(source, g),
+                *self.group(
+                    image, loop.add(begin, g), loop.mul(g, Const(self.down * lines.line_step))
+                ),
+            ],
         )  # fmt: skip
         return [self.planes, *lets, *more, *copy, *groups]
+
+    def fetch_ahead(self, source: Expr, g: Expr) -> list[Stmt]:
+        """Asks for a part of the lines of a later task, which begins as far behind this one's
+        `source` as that task is. The copying of lines waits for memory, the sums do not use it."""
+        lines = self.lines
+        line = lines.pixels * lines.channels
+        far = lines.lines if self.band == self.groups else self.band * self.down * lines.line_step
+        each = count_of(self._met(self.band) * line, self.band * self.lanes) * self.lanes
+        start = loop.mul(loop.add(source, Const(_TASKS_AHEAD * far)), Const(line))
+        lets, (start,) = named(("ahead", loop.add(start, loop.mul(g, Const(each)))))
+        return lets + repeat(
+            self.spec, "x", each, loop.VECTOR,
+            lambda x: [loop.Prefetch(lines.x, loop.add(start, x))],
+        )  # fmt: skip
 
     def one_group(self, image: Expr, number: Expr) -> list[Stmt]:
         """A group of lines, the planes of all images in memory."""

@@ -19,7 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
+from ..dtypes import DType
 from ..loop import nodes as loop
 from ..loop.nodes import Buffer, Const, Expr, Invoke, Local, Stmt, Var
 from ..sizes import Dim, ceildiv, multiply
@@ -38,6 +40,7 @@ from .contraction_spec import (
     repeat,
     within,
 )
+from .winograd_kernels import Both, inputs_kernel, sums_kernel
 
 TILE = 4  # outputs along each side
 TAPS = 3
@@ -242,38 +245,13 @@ class _Winograd:
             loop.Let(tile, loop.add(first, i)), loop.Let(start, image.start(tile)),
         ]  # fmt: skip
 
-        def element(c: Expr) -> list[Stmt]:
-            at = loop.add(start, c)
-            values = [
-                [
-                    loop.Load(
-                        image.x,
-                        loop.add(at, loop.index(
-                            multiply(image.row_step, y) + multiply(image.column_step, x)
-                        )),
-                    )
-                    for x in range(WIDE)
-                ]
-                for y in range(WIDE)
-            ]  # fmt: skip
-            stmts, found = _both_sides(INPUTS, values, self.dtype)
-            for e, value in enumerate(found):
-                place = loop.add(Const(e * self.block), i)
-                place = loop.add(loop.mul(place, Const(image.channels)), c)
-                stmts.append(loop.Store(self.inputs, place, value))
-            return stmts
-
-        return lets + self.vectors(image.channels, element)
-
-    def vectors(self, count: int, element: Callable[[Expr], list[Stmt]]) -> list[Stmt]:
-        """One vector of `count` elements after the other, the code of `element` but once."""
-
-        def vector(chunk: Expr) -> list[Stmt]:
-            at = loop.mul(chunk, Const(self.lanes))
-            width = within(self.lanes, at, count)
-            return repeat(self.spec, "v", width, loop.VECTOR, lambda v: element(loop.add(at, v)))
-
-        return repeat(self.spec, "chunk", count_of(count, self.lanes), loop.SERIAL, vector)
+        whole = image.channels % self.lanes == 0
+        kernel = inputs_kernel(self.dtype, WIDE, self.lanes, whole, _transforms(INPUTS, self.dtype))
+        channels = Const(image.channels)
+        arguments = ((image.x, start), (self.inputs, loop.mul(i, channels)))
+        steps = (loop.index(image.row_step), loop.index(image.column_step))
+        scalars = (channels, *steps, Const(self.block * image.channels))
+        return [*lets, Invoke(kernel, arguments, scalars)]
 
     def panel(self, first: Expr, count: Expr, j: Expr) -> list[Stmt]:
         spec = self.spec
@@ -316,24 +294,14 @@ class _Winograd:
     def transform_sums(self, i: Expr) -> list[Stmt]:
         """outputs[i, y, v] = (Aᵀ sums A)[y]"""
 
-        def element(v: Expr) -> list[Stmt]:
-            values = [
-                [
-                    loop.Load(self.sums, loop.add(loop.mul(
-                        loop.add(Const((y * WIDE + x) * self.block), i), Const(self.columns)), v,
-                    ))
-                    for x in range(WIDE)
-                ]
-                for y in range(WIDE)
-            ]  # fmt: skip
-            stmts, found = _both_sides(OUTPUTS, values, self.dtype)
-            for number, value in enumerate(found):
-                place = loop.add(loop.mul(i, Const(TILE * TILE)), Const(number))
-                place = loop.add(loop.mul(place, Const(self.columns)), v)
-                stmts.append(loop.Store(self.outputs, place, value))
-            return stmts
-
-        return self.vectors(self.columns, element)
+        kernel = sums_kernel(
+            self.dtype, WIDE, self.lanes, self.columns, _transforms(OUTPUTS, self.dtype)
+        )
+        arguments = (
+            (self.sums, loop.mul(i, Const(self.columns))),
+            (self.outputs, loop.mul(i, Const(TILE * TILE * self.columns))),
+        )
+        return [Invoke(kernel, arguments, (Const(self.block * self.columns),))]
 
     def finish(self, first: Expr, i: Expr, at: Expr, width: Expr) -> list[Stmt]:
         """The epilogue of the outputs of a tile that exist."""
@@ -382,6 +350,11 @@ def _both_sides(
     for y in range(len(matrix)):
         found += _apply(matrix, [column[y] for column in middle], dtype, stmts)
     return stmts, found
+
+
+@cache
+def _transforms(matrix: Matrix, dtype: DType) -> Both:
+    return lambda values: _both_sides(matrix, values, dtype)
 
 
 def _apply(matrix: Matrix, values: Sequence[Expr], dtype, stmts: list[Stmt]) -> list[Expr]:

@@ -196,9 +196,10 @@ def _parallel(e: Emitter, stmt: loop.For) -> None:
         lines, function = e.module.layout.fetched(e.f, "parallel_for")
         for line in lines:
             e.f.do(line)
+        grain = _even(e.f, count, stmt.grain)
         e.f.do(
             f"call void {function}(ptr %frame, ptr @{name}, ptr {record}, i64 {count.text},"
-            f" i64 {stmt.grain})"
+            f" i64 {grain})"
         )
 
     few = operators.compare_linear(f, "le", extent, Linear(stmt.grain, {}), 0, int64)
@@ -207,6 +208,21 @@ def _parallel(e: Emitter, stmt: loop.For) -> None:
     branch(e, few, writes, inline, spread)
     clobber(e, writes)
     e.bump(None)
+
+
+def _even(f: Function, count: Value, grain: int) -> str:
+    """The size of chunks that are as many as those of `grain` iterations, but for one all as large:
+    of 64 iterations in chunks of at most 53 two threads get 32 each. `count` is above `grain`."""
+    if grain == 1:
+        return "1"
+    if count.number is not None:
+        number = int(count.number)
+        return str(-(-number // -(-number // grain)))
+    up = f.define(f"add i64 {count.text}, {grain - 1}", int64)
+    chunks = f.define(f"udiv i64 {up.text}, {grain}", int64)
+    up = f.define(f"add i64 {count.text}, {chunks.text}", int64)
+    up = f.define(f"sub i64 {up.text}, 1", int64)
+    return f.define(f"udiv i64 {up.text}, {chunks.text}", int64).text
 
 
 def _outline(e: Emitter, stmt: loop.For) -> tuple[str, str]:

@@ -17,8 +17,9 @@
 Every index is one int64 expression, in elements, from the start of its target: layouts are
 arithmetic. Loops count from 0. Meaning of the kinds:
 
-* parallel: iterations are independent and may run on any thread, in chunks of `grain`, which do
-  not depend on the number of threads. Only at the top of a kernel, or under other parallel loops.
+* parallel: iterations are independent and may run on any thread, in chunks of at most `grain`,
+  which do not depend on the number of threads. Only at the top of a kernel, or under other
+  parallel loops.
 * vector: iterations are independent (apart from Accumulate into Locals declared outside, which
   is a reduction over a fixed tree); run W at a time, with a masked tail. A vector loop contains
   no other vector loop. Serial loops inside run once for all lanes.

@@ -15,12 +15,14 @@ from ..nn.trees import ThinStack, TreeLSTM
 from ..ops.arithmetic import maximum
 from ..ops.convert import convert, reject
 from ..ops.creation import range as range_of
+from ..ops.creation import zeros
 from ..ops.cumulative import cumsum
 from ..ops.effects import Assert
 from ..ops.index_check import checked
+from ..ops.indexing import gather_op
 from ..ops.joining import concat, split
 from ..ops.logic import cast, equal, identity, logical_and, logical_not, logical_or, where
-from ..ops.movement import transpose
+from ..ops.movement import reshape, transpose
 from ..ops.reduction import reduce_all, reduce_max, reduce_sum
 from ..ops.sequences import checked_lengths
 from ..ops.shapes import size_as_tensor
@@ -85,6 +87,7 @@ def spinn(
         rows = dense(words, 2 * units, name="words")
         compose = TreeLSTM(units, forget_bias, name="reduce")
         cell = LSTMCell(tracker, name="tracker") if tracker else None
+        of_words = _of_words(cell, rows[:, :, :units]) if cell else None
         predict = Dense(2, name="transitions")
         steps: Dim = _steps(room)
         programs: Any = None
@@ -101,11 +104,13 @@ def spinn(
             stack, state = carried
             number, now = moving
             rows = stack.seen()
-            word, right, left = split(rows[:, :units], 3, axis=0)
-            memory_right, memory_left = split(rows[batch:, units:], 2, axis=0)
+            right, left = split(rows[:, :units], 2, axis=0)
+            memory_right, memory_left = split(rows[:, units:], 2, axis=0)
             seen, logits = None, None
             if cell:
-                seen, state = cell(concat([word, right, left], 1), state)
+                projected = cell.project_part(concat([right, left], 1), units, 3 * units)
+                projected = projected + gather_op(of_words, stack.next_words(), axis=0)
+                seen, state = cell.advance(projected, state)
                 if not given:
                     logits = predict(seen)
                     now = _chosen(stack, logits)
@@ -139,6 +144,15 @@ def transition_loss(logits, transitions) -> Tensor:
     losses = sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     total = reduce_sum(where(counts, losses, 0.0))
     return total / cast(maximum(reduce_sum(cast(counts, int32)), 1), losses.dtype)
+
+
+def _of_words(cell: LSTMCell, words: Tensor) -> Tensor:
+    """[1 + batch * room, n]: what the tracker needs of zeros, then of words [batch, room, units],
+    by one contraction for all steps."""
+    batch, room, units = words.dims
+    words = reshape(words, [batch * room, units])
+    words = concat([zeros([1, units], words.dtype), words], 0)
+    return cell.project_part(words, 0, 3 * units)
 
 
 def _steps(room: Dim) -> Dim:

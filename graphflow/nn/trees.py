@@ -157,7 +157,11 @@ class ThinStack:
     def _at(self, depth: Tensor) -> Tensor:
         return gather_op(self.queue, self._place(depth), axis=0)
 
-    def _word(self) -> Tensor:
+    def next_words(self) -> Tensor:
+        """int32 [batch]: the row of each example's next word; that of zeros where there is none.
+
+        Since no step changes words, what all steps need of them may be computed before.
+        """
         room = size_as_tensor(self.room, int32)
         return where(self.used < self.lengths, 1 + self._numbers() * room + self.used, 0)
 
@@ -166,12 +170,12 @@ class ThinStack:
         return gather_op(self.rows, self._at(self.depth), axis=0)
 
     def seen(self) -> Tensor:
-        """[3 · batch, d]: the next word of each example, then the tops of the stacks, then the rows
-        below those; zeros where there is none.
+        """[2 · batch, d]: the tops of the stacks, then the rows below those; zeros where there is
+        none.
 
         They are one gather, so that its gradient is one addition of rows, in place.
         """
-        places = [self._word(), self._at(self.depth), self._at(self.depth - 1)]
+        places = [self._at(self.depth), self._at(self.depth - 1)]
         return gather_op(self.rows, concat(places, 0), axis=0)
 
     def pushed(self, step: Tensor, shifts: Tensor, reduces: Tensor, phrases: Tensor) -> ThinStack:
@@ -191,6 +195,6 @@ class ThinStack:
         added = where(shifts, one, zero)
         depth = self.depth + added - where(reduces, one, zero)
         kept = where(reduces, made, self._at(depth))
-        top = where(shifts, self._word(), kept)
+        top = where(shifts, self.next_words(), kept)
         queue = scatter(self.queue, self._place(depth), top, mode="set")
         return ThinStack(rows, queue, depth, self.used + added, self.room, self.lengths)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import numpy as np
 import pytest
 from cases import all_cases
 from hosted_steps import HostedStep, run_steps
-from machines import MACHINES, MACHINES_BY_CODE, Machine, needs
+from machines import MACHINES, MACHINES_BY_CODE, Machine, core, needs
 
 import graphflow as tf
 from graphflow.ir.graph import reset_default_graph
@@ -115,3 +117,19 @@ def test_operations_compute_the_same(tmp_path, machine, cases):
                 output, wanted, rtol=case.tolerance.rtol, atol=case.tolerance.atol,
                 equal_nan=True, err_msg=f"{case}: {case.tolerance.why}",
             )  # fmt: skip
+
+
+def test_the_whole_core_is_for_every_machine(tmp_path, machine):
+    """As hosts compile it; where there are no threads it asks for none."""
+    main = tmp_path / "main.c"
+    main.write_text(
+        '#include <stdio.h>\n#include "graphflow/model.h"\n'
+        "int main(void)\n{\n    int32_t status = gf_model_create(NULL, NULL, NULL);\n"
+        '    printf("%s\\n", gf_message());\n    return status == GF_BAD_ARGUMENT ? 0 : 1;\n}\n'
+    )
+    program = machine.build(tmp_path / "program", main, *core())
+    done = machine.run(program, text=True)
+    assert done.returncode == 0 and "there is no place for the model" in done.stdout
+    if machine.name == "here-without-threads":
+        names = subprocess.run(["nm", program], capture_output=True, text=True, check=True)
+        assert "pthread" not in names.stdout

@@ -148,6 +148,31 @@ def test_programs_for_a_stack_are_trees():
             tf.fold.stacked([[0], wrong])
 
 
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+def test_second_derivatives_of_roots_and_nodes(backend):
+    net = TreeLSTM(4)
+    nodes, roots = net.fold.nodes(), net.fold.roots()
+    rng = np.random.default_rng(2)
+    loss = tf.reduce_sum(tf.sin(nodes.h)) + tf.reduce_sum(roots.c**2)
+    variables, inputs = tf.trainable_variables(), net.leaf.inputs
+    slope = tf.add_n(
+        [tf.reduce_sum(g * tf.cos(g)) for g in tf.gradients(loss, [inputs, *variables])]
+    )
+    second = tf.gradients(slope, [inputs, *variables])
+    with tf.Session(backend=backend) as session:
+        net.load(session, rng)
+        feeds = net.fold.feed(net.trees([3, 1, 4, 2]))
+        of_inputs, *found = session.run(second, feeds)
+        for variable, curvature in zip(variables, found, strict=True):
+            direction = rng.standard_normal(curvature.shape)
+            want = slopes(session, slope, feeds, variable, direction)
+            np.testing.assert_allclose((curvature * direction).sum(), want, rtol=1e-5)
+        direction, words = rng.standard_normal(of_inputs.shape), feeds[inputs]
+        ends = [session.run(slope, {**feeds, inputs: words + s * direction}) for s in (1e-6, -1e-6)]
+        want = (ends[0] - ends[1]) / 2e-6
+        np.testing.assert_allclose((of_inputs * direction).sum(), want, rtol=1e-5)
+
+
 class Arithmetic:
     """Expressions: numbers, one variable, sums, products, powers by a number of their own."""
 
@@ -210,6 +235,24 @@ def test_several_kinds_of_nodes(block):
             wanted = np.array([net.value(tree, 1.3) for tree in trees])
             np.testing.assert_allclose(found[:, 0], wanted[:, 0], rtol=1e-11, atol=1e-12)
             np.testing.assert_allclose(total, wanted[:, 1].sum(), rtol=1e-10, atol=1e-11)
+
+
+def test_second_derivatives_of_several_kinds():
+    """Against differences of the first."""
+    net = Arithmetic(3)
+    (slope,) = tf.gradients(net.fold.roots(), net.x)
+    (curvature,) = tf.gradients(slope, net.x)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for seed in range(4):
+            rng = np.random.default_rng(seed)
+            feeds = net.fold.feed([net.drawn(rng, 5) for _ in range(8)])
+            ends = []
+            for x in (1.3 + 1e-6, 1.3 - 1e-6, 1.3):
+                net.x.load(x, session)
+                ends.append(session.run(slope, feeds))
+            want, found = (ends[0] - ends[1]) / 2e-6, session.run(curvature, feeds)
+            np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
 
 
 def test_a_node_that_occurs_twice_is_computed_once():

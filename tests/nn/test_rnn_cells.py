@@ -350,6 +350,24 @@ def test_inputs_of_all_steps_at_once(name):
     assert made == names()  # as the cell makes them when it is called
 
 
+@pytest.mark.parametrize("kind", [cells.BasicRNNCell, cells.GRUCell, cells.LSTMCell])
+def test_inputs_side_by_side(kind):
+    cell, x = kind(4), tf.constant(SEQUENCE)
+    depth = SEQUENCE.shape[-1]
+    first, rest = (
+        cell.project_part(part, at, depth) for part, at in ((x[..., :1], 0), (x[..., 1:], 1))
+    )
+    total = tf.nest.map_structure(tf.add, first, rest)
+    with tf.Session() as session:
+        randomize(session)
+        found, wanted = session.run([total, cell.project_inputs(x)])
+    for a, b in zip(*map(tf.nest.flatten, (found, wanted)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+    with pytest.raises(GraphError, match="are no part of inputs"):
+        cell.project_part(x, 1, depth)
+    assert Counting(5).project_part(x, 0, depth) is None
+
+
 def test_cells_without_such_a_part():
     x = tf.constant(SEQUENCE)
     cell = Counting(5)

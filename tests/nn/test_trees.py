@@ -194,6 +194,40 @@ def test_gradients_of_spinn(tracker):
             np.testing.assert_allclose((gradient * direction).sum(), want, atol=1e-7)
 
 
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+@pytest.mark.parametrize("tracker", [TRACKER, 0])
+def test_second_derivatives_of_spinn(tracker, backend):
+    words, lengths, programs, out = placed(tracker)
+    rng = np.random.default_rng(5)
+    loss = tf.reduce_sum(tf.sin(out.phrases) * rng.standard_normal((4, 2 * UNITS)))
+    if tracker:
+        loss = loss + tf.models.transition_loss(out.logits, programs)
+    variables = tf.trainable_variables()
+    x, n = sentences()
+    feeds = {lengths: n, programs: PROGRAMS}
+    first = tf.gradients(loss, [words, *variables])
+    weights = [rng.standard_normal(x.shape)]
+    weights += [rng.standard_normal(v.shape.as_list()) for v in variables]
+    slope = tf.add_n([tf.reduce_sum(g * w) for g, w in zip(first, weights, strict=True)])
+    second = tf.gradients(slope, [words, *variables])
+    with tf.Session(backend=backend) as session:
+        values(session)
+        found = session.run(second, {words: x, **feeds})
+        step, direction = 1e-5, rng.standard_normal(x.shape)
+        up, down = (session.run(slope, {words: x + s * step * direction, **feeds}) for s in (1, -1))
+        np.testing.assert_allclose((found[0] * direction).sum(), (up - down) / (2 * step), 1e-6)
+        for variable, curvature in zip(variables, found[1:], strict=True):
+            value = session.run(variable)
+            direction = rng.standard_normal(value.shape)
+            ends = []
+            for sign in (1, -1):
+                variable.load(value + sign * step * direction, session)
+                ends.append(session.run(slope, {words: x, **feeds}))
+            variable.load(value, session)
+            want = (ends[0] - ends[1]) / (2 * step)
+            np.testing.assert_allclose((curvature * direction).sum(), want, rtol=1e-6, atol=1e-7)
+
+
 def test_transition_loss_counts_no_skips():
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((4, 7, 2))

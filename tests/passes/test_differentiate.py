@@ -186,6 +186,33 @@ def test_rows_are_put_together_and_become_dense_beside_dense_ones():
     )
 
 
+def test_gradients_of_slices_lie_side_by_side():
+    """Also of those that reach only over a part of another dimension; overlapping ones add up."""
+    x = tf.placeholder(tf.float64, [6, 5])
+    w = tf.constant(np.arange(30.0).reshape(6, 5))
+
+    def gradient(*boxes):
+        parts = [tf.reduce_sum(tf.sin(x[box]) * w[box]) for box in boxes]
+        (found,) = tf.gradients(tf.add_n(parts), [x])
+        value = np.random.default_rng(0).standard_normal((6, 5))
+        want = np.zeros((6, 5))
+        for box in boxes:
+            want[box] += np.cos(value[box]) * np.arange(30.0).reshape(6, 5)[box]
+        with tf.Session() as session:
+            np.testing.assert_allclose(session.run(found, {x: value}), want, rtol=1e-12, atol=1e-12)
+        return found.node.op.name
+
+    rows, columns = np.s_[:, :2], np.s_[:, 2:]
+    assert gradient(rows, columns) == "concat"
+    assert gradient(columns, rows) == "concat"
+    assert gradient(rows, np.s_[2:, 2:]) == "concat"
+    assert gradient(np.s_[:4, 3:], rows, np.s_[1:5, 2:3]) == "concat"
+    assert gradient(rows, np.s_[:, 1:]) == "add"
+    assert gradient(rows, np.s_[:, 3:]) == "add"
+    assert gradient(rows, np.s_[:4, 2:4]) == "add"
+    assert gradient(np.s_[:3, :2], np.s_[3:, 2:]) == "concat"
+
+
 def test_composites_without_a_derivative_are_opened():
     x = tf.placeholder(tf.float64, [3], name="x")
     y = composite("square", lambda a, b: a * b, x, x)

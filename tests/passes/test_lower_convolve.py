@@ -6,8 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
+from plans import plan_of
 
 import graphflow as tf
+from graphflow.loop import nodes as loop
 from graphflow.ops.convolution import convolve
 from graphflow.passes.functionalize import cut
 from graphflow.passes.layout import layout
@@ -192,3 +194,20 @@ def test_every_size_of_tiles_stays_inside_its_padded_input():
         for node in laid_out([y], [x, w]):
             if node.op.name == "convolve":
                 assert node.inputs[0].dims[1] >= ceildiv(size, 4) * 4 + 2
+
+
+def test_layers_of_minimal_filtering_share_transforms():
+    """What differs between layers of other sizes are parameters of the two kernels."""
+    x = tf.placeholder(tf.float32, [1, 28, 28, 64])
+    h, feeds = x, [x]
+    for filters in (64, 128, 128):
+        feeds.append(tf.placeholder(tf.float32, [3, 3, h.dims[-1], filters]))
+        h = tf.nn.conv2d(h, feeds[-1], 1, "SAME")
+    _, plan = plan_of([h], feeds)
+    invoked = [
+        stmt.kernel
+        for launch in plan.launches
+        for stmt in loop.statements(launch.kernel.body)
+        if isinstance(stmt, loop.Invoke) and stmt.kernel.name.startswith("transform")
+    ]
+    assert len(invoked) == 6 and len(set(map(id, invoked))) == 2

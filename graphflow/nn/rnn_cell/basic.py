@@ -55,8 +55,8 @@ class BasicRNNCell(_OneState):
         kernel = self.add_weight("kernel", [depth + units, units])
         self._linear = Linear(kernel, self.add_weight("bias", [units], initializer=Zeros()), depth)
 
-    def _project(self, inputs: Tensor) -> Tensor:
-        return self._linear.of_inputs(inputs)
+    def _project(self, inputs: Tensor, begin: int = 0) -> Tensor:
+        return self._linear.of_inputs(inputs, begin)
 
     def _recur(self, projected: Tensor, state: list[Tensor]):
         output = self._activation(projected + self._linear.of_state(state[0]))
@@ -102,8 +102,8 @@ class GRUCell(_OneState):
             )
         return Linear(kernel, bias, depth)
 
-    def _project(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return self._gates.of_inputs(inputs), self._candidate.of_inputs(inputs)
+    def _project(self, inputs: Tensor, begin: int = 0) -> tuple[Tensor, Tensor]:
+        return self._gates.of_inputs(inputs, begin), self._candidate.of_inputs(inputs, begin)
 
     def _recur(self, projected: tuple[Tensor, Tensor], state: list[Tensor]):
         gates, candidate = projected

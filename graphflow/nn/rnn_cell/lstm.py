@@ -109,8 +109,8 @@ class LSTMCell(ProjectingCell):
                     "kernel", [units, self._num_proj], initializer=self._initializer
                 )
 
-    def _project(self, inputs: Tensor) -> Tensor:
-        return self._linear.of_inputs(inputs)
+    def _project(self, inputs: Tensor, begin: int = 0) -> Tensor:
+        return self._linear.of_inputs(inputs, begin)
 
     def _recur(self, projected: Tensor, state: list[Tensor]):
         if not self._state_is_tuple:
