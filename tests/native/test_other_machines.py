@@ -11,6 +11,7 @@ from hosted_steps import HostedStep, run_steps
 from machines import MACHINES, MACHINES_BY_CODE, Machine, core, needs
 
 import graphflow as tf
+from graphflow.codegen import objects
 from graphflow.ir.graph import reset_default_graph
 
 
@@ -55,8 +56,10 @@ def test_training_gives_what_a_session_does(tmp_path, machine):
         np.testing.assert_allclose(found, value, rtol=2e-4, atol=2e-6, err_msg=variable.name)
 
 
-def test_loops_move_along_rows(tmp_path, machine):
-    """Rows of a loop are pointers that the step itself writes."""
+def test_loops_move_along_rows(tmp_path, monkeypatch, machine):
+    """Rows of a loop are pointers that the step itself writes. Where objects can be linked, this
+    one is made of pieces."""
+    monkeypatch.setattr(objects, "_PIECE", 1)
     x = tf.placeholder(tf.float32, [4, 7, 5])
     cell = tf.nn.rnn_cell.LSTMCell(6)
     outputs, _ = tf.nn.dynamic_rnn(cell, x, dtype=tf.float32)
