@@ -15,6 +15,8 @@ from ..loop import nodes as loop
 from ..loop.nodes import Buffer, Const, Expr, Kernel, Local, Stmt, Var
 from .contraction_spec import minimum, zero
 
+_PARTS = 4  # sums of every element in a tile of one row
+
 
 def _starts(name: str, count: int, present: Expr, step: Expr) -> tuple[list[Stmt], list[Var]]:
     """Where each of `count` rows starts, those that are not present where the last one does."""
@@ -41,7 +43,9 @@ def outer_kernel(
 
     Element (r, p) of a is at r * a_row + p * a_step, (p, v) of b at p * b_step + v, (r, v) of c at
     r * c_row + v, or dense.
-    `fresh` nonzero: c is overwritten. Each element is summed in the order of p.
+    `fresh` nonzero: c is overwritten. Each element is summed in the order of p; in a tile of one
+    row, whose sums are too few to hide the latency of a multiply-add, in four sums over every
+    fourth p, which are then added up.
     With `runs`, all this `count_runs` times, a and b further on by `a_run` and `b_run` each time.
     With `listed`, row r starts at starts[r], for all rows, and `a_row` and `count` are not used.
     """
@@ -55,12 +59,16 @@ def outer_kernel(
             "depth", "a_row", "a_step", "b_step", "count", "fresh", "runs", "a_run", "b_run",
         )
     )  # fmt: skip
-    sums = Local("sums", dtype, (rows, columns))
+    parts = _PARTS if rows == 1 else 1
+    sums = Local("sums", dtype, (rows * parts, columns))
     line = Local("line", dtype, (columns,))
 
     def across(element: Callable[[Expr], Stmt]) -> Stmt:
         v = Var("v")
         return loop.For(v, Const(columns), loop.VECTOR, (element(v),))
+
+    def part(number: int, v: Expr) -> Expr:
+        return loop.add(Const(number * columns), v)
 
     def all_rows(element: Callable[[Expr, Expr], Stmt]) -> list[Stmt]:
         """With where an element of the tile is in registers, and where in c."""
@@ -79,14 +87,50 @@ def outer_kernel(
         lets = [loop.Let(v, loop.Load(starts, Const(r))) for r, v in enumerate(begins)]
     else:
         lets, begins = _starts("row", rows, count, a_row)
-    begin = loop.If(
+    begin = [
+        across(lambda v, s=s: loop.Store(sums, part(s, v), zero(dtype)))  # type: ignore[misc]
+        for s in range(1, parts)
+    ]
+    begin.append(loop.If(
         loop.apply("ne", fresh, loop.ZERO),
         tuple(all_rows(lambda at, _: loop.Store(sums, at, zero(dtype)))),
         tuple(all_rows(lambda at, place: loop.Store(sums, at, loop.Load(c, place)))),
-    )
+    ))  # fmt: skip
 
-    def multiply(places: list[Var], first: Expr) -> Stmt:
+    def in_parts(place: Var, first: Expr) -> list[Stmt]:
+        """The sum over one run of a tile of one row."""
+
+        def step(p: Var, s: int) -> list[Stmt]:
+            x = Var(f"x{s}", dtype)
+            at_b = loop.add(first, loop.mul(p, b_step))
+            return [
+                loop.Let(x, loop.Load(a, loop.add(place, loop.mul(p, a_step)))),
+                across(
+                    lambda v: loop.Accumulate(
+                        sums, part(s, v), "add",
+                        loop.apply("mul", x, loop.Load(b, loop.add(at_b, v))),
+                    )
+                ),
+            ]  # fmt: skip
+
+        q, rest, whole = Var("q"), Var("rest"), Var("whole")
+        several: list[Stmt] = []
+        for s in range(parts):
+            p = Var(f"p{s}")
+            several.append(loop.Let(p, loop.add(loop.mul(q, Const(parts)), Const(s))))
+            several += step(p, s)
+        p = Var("p")
+        one = [loop.Let(p, loop.add(loop.mul(whole, Const(parts)), rest)), *step(p, 0)]
+        return [
+            loop.Let(whole, loop.floordiv(depth, Const(parts))),
+            loop.For(q, whole, loop.SERIAL, tuple(several)),
+            loop.For(rest, loop.mod(depth, Const(parts)), loop.SERIAL, tuple(one)),
+        ]
+
+    def multiply(places: list[Var], first: Expr) -> list[Stmt]:
         """The sum over one run: rows of a at `places`, b from `first`."""
+        if parts > 1:
+            return in_parts(places[0], first)
         p = Var("p")
         step: list[Stmt] = [line]
         step.append(
@@ -105,9 +149,9 @@ def outer_kernel(
                 return loop.Accumulate(sums, loop.add(Const(r * columns), v), "add", value)
 
             step.append(across(add))
-        return loop.For(p, depth, loop.SERIAL, tuple(step))
+        return [loop.For(p, depth, loop.SERIAL, tuple(step))]
 
-    body: list[Stmt] = [sums, *lets, begin]
+    body: list[Stmt] = [sums, *lets, *begin]
     if runs:
         t, first = Var("t"), Var("first")
         further, places = Var("further"), [Var(f"at{r}") for r in range(rows)]
@@ -116,9 +160,18 @@ def outer_kernel(
             loop.Let(first, loop.mul(t, b_run)),
         ]
         run += [loop.Let(x, loop.add(y, further)) for x, y in zip(places, begins, strict=True)]
-        body.append(loop.For(t, count_runs, loop.SERIAL, (*run, multiply(places, first))))
+        body.append(loop.For(t, count_runs, loop.SERIAL, (*run, *multiply(places, first))))
     else:
-        body.append(multiply(begins, loop.ZERO))
+        body += multiply(begins, loop.ZERO)
+    for distance in (parts // 2, 1) if parts > 1 else ():
+        for s in range(distance):
+            body.append(
+                across(
+                    lambda v, s=s, far=s + distance: loop.Accumulate(  # type: ignore[misc]
+                        sums, part(s, v), "add", loop.Load(sums, part(far, v))
+                    )
+                )
+            )
     body += all_rows(lambda at, place: loop.Store(c, place, loop.Load(sums, at)))
     name = f"multiply_{dtype}_{rows}x{columns}{'_runs' * runs}{'_listed' * listed}"
     if c_row != columns:

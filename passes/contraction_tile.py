@@ -387,6 +387,8 @@ class _Together(_Nest):
 def _lower_tiles(m: Dim, rows: int) -> tuple[int, ...]:
     """Heights of lower tiles that the last rows may need."""
     lower = heights(rows)[:-1]
+    if lower and lower[0] > 1:
+        lower = (1, *lower)
     if not isinstance(m, int):
         return lower
     return tuple(height for height in lower if 0 < m % rows <= height)[:1]

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from ..sizes import Dim, ceildiv, is_nonnegative, maximum, multiply
 from .contraction_spec import (
-    ASSUMED_SIZE,
     ContractionSpec,
     Target,
     assumed,
@@ -30,6 +29,7 @@ _STREAMS = 3  # arrays that an epilogue goes through from which on it wants long
 # Bytes between rows of the result from which on one panel's pieces of them are slow to write, and
 # the tiles one on another that must read each panel of B for whole rows to pay instead.
 _APART, _HIGH = 2048, 4
+_FAR = 512  # bytes from one step of k to the next from which on pages change often
 _CALL_CYCLES = 30  # around one tile
 _DOT_COLUMNS = 16  # of a panel whose products are summed along k
 _DOT_DEPTH = 512  # so that the panel stays in the first cache
@@ -104,7 +104,7 @@ def tiling(spec: ContractionSpec, target: Target) -> Tiling:
     dots = _dot_tiling(spec, target, lanes)
     if dots is not None:
         # Whatever the number of rows, packing costs the same, so few rows decide where unknown.
-        m = spec.m if isinstance(spec.m, int) else ASSUMED_SIZE // 4
+        m = spec.m if isinstance(spec.m, int) else assumed(spec.m) // 4
         if product_cycles(spec, dots, m) <= product_cycles(spec, outer, m):
             return dots
     return outer
@@ -278,8 +278,9 @@ def _packing_of_a(spec: ContractionSpec, target: Target, bytes_: int) -> str:
     strided = spec.a.strided
     if strided is None:
         return "panels" if spec.a.contiguous == "row" else "rows"
-    # Eight rows side by side: each step of k is in another page, which is slow beyond the cache.
-    if strided.row_step == 1 and strided.column_step != 1 and bytes_ >= 2 * target.l2:
+    # Rows side by side: steps of k far from each other are slow beyond the cache.
+    far = assumed(strided.column_step) * spec.dtype.bytes >= _FAR
+    if strided.row_step == 1 and far and bytes_ >= 2 * target.l2:
         return "panels"
     return ""
 

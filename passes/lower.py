@@ -15,8 +15,10 @@ order every time, and results are bit-identical.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
+from ..ir.node import Tensor
 from ..ir.op import ATTEND, CONVOLVE
 from ..sizes import Dim, multiply, product
 from .access import access_pattern
@@ -34,7 +36,7 @@ from .cluster import (
     Cluster,
     Fusion,
 )
-from .index_math import estimate
+from .index_math import Form, estimate
 from .lower_attention import attention_loops
 from .lower_context import KernelBuilder, NestContext
 from .lower_contract import contraction_loops
@@ -44,6 +46,8 @@ from .lower_reduce import columns_nest, full_nest, reduction_nest
 from .lower_rows import rows_nest
 from .lower_transpose import transposed_nest
 from .relations import OTHER, count
+
+_ABREAST = 8  # inputs of a concatenation in one loop
 
 
 @dataclass
@@ -78,7 +82,8 @@ def _pointwise(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> 
 
 
 def _concat(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> None:
-    """One loop for each input, so that each computes only its own part."""
+    """For each row what of it comes from each input, so that each computes only its own part.
+    Inputs of one length, next to each other, go along in one loop: they may read the same."""
     (tensor,) = cluster.members
     node = tensor.node
     axis = node.attrs["axis"] % len(tensor.dims)
@@ -86,16 +91,34 @@ def _concat(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> Non
     row = multiply(tensor.dims[axis], behind)
     before = product(tensor.dims[:axis])
     math = builder.math
-    offset: Dim = 0
+    runs: list[tuple[Dim, list[Tensor]]] = []  # (length, inputs of it)
     for part in node.inputs:
         length = multiply(part.dims[axis], behind)
-        with outer(builder, before, 6.0 * estimate(length)) as p:
-            loops = elements(builder, length, 6.0) if before == 1 else inner(builder, length)
-            with loops as v:
-                value = builder.at(part, math.add(math.scale(p, length), v))
-                place = math.add(math.scale(p, row), v)
-                builder.store(tensor, math.add(place, math.constant(offset)), value)
-        offset = offset + length
+        if runs and runs[-1][0] == length and len(runs[-1][1]) < _ABREAST:
+            runs[-1][1].append(part)
+        else:
+            runs.append((length, [part]))
+
+    def run(p: Form, v: Form, length: Dim, parts: list[Tensor], offset: Dim) -> None:
+        values = [builder.at(part, math.add(math.scale(p, length), v)) for part in parts]
+        for value in values:
+            place = math.add(math.add(math.scale(p, row), v), math.constant(offset))
+            builder.store(tensor, place, value)
+            offset = offset + length
+
+    starts: list[Dim] = list(
+        accumulate((multiply(length, len(parts)) for length, parts in runs), initial=0)
+    )
+    if before == 1:
+        for (length, parts), offset in zip(runs, starts, strict=False):
+            for number, part in enumerate(parts):
+                with elements(builder, length, 6.0) as v:
+                    run(math.constant(0), v, length, [part], offset + length * number)
+        return
+    with outer(builder, before, 6.0 * estimate(row)) as p:
+        for (length, parts), offset in zip(runs, starts, strict=False):
+            with inner(builder, length) as v:
+                run(p, v, length, parts, offset)
 
 
 def _nest(lowering: Lowering, builder: KernelBuilder, cluster: Cluster) -> None:

@@ -18,6 +18,7 @@ from .relations import LEAD, SAME, SCALAR, count
 # chunk to another core takes a few hundred nanoseconds.
 CHUNK_WORK = 1 << 19
 SMALLEST_CHUNK, LARGEST_CHUNK = 1 << 10, 1 << 15  # elements
+ROW_WORK = 1 << 10  # of coming to the next row, in the same unit
 # Large loops of known size have chunks as large as leave so many for the threads to share.
 ENOUGH_CHUNKS = 64
 LARGEST_SHARE = 1 << 24  # of such a chunk's work
@@ -78,11 +79,12 @@ def elements(builder: KernelBuilder, n: Dim, cost: float) -> Iterator[Form]:
 
 @contextmanager
 def outer(builder: KernelBuilder, rows: Dim, row_work: float) -> Iterator[Form]:
-    """A loop over rows that each cost `row_work`, in parallel where they are many."""
+    """A loop over rows whose elements cost `row_work`, in parallel where they are many."""
     if rows == 1:
         yield builder.math.constant(0)
         return
-    grain = max(1, int(CHUNK_WORK / max(row_work, 1.0)))
+    row_work += ROW_WORK
+    grain = max(1, int(CHUNK_WORK / row_work))
     kind = SERIAL if fits(rows, grain) else PARALLEL
     grain = max(grain, _share(rows, row_work))
     with builder.loop(kind, rows, grain if kind == PARALLEL else 1, prefix="row") as p:

@@ -74,6 +74,14 @@ def test_export_of_saved_signatures(saved, calls, tmp_path, capsys):
     assert capsys.readouterr().out == f"{out}/digits.h\n{out}/digits.o\n"
 
 
+def test_export_for_c(saved, tmp_path, capsys):
+    arguments = ["--checkpoint", saved[1], "--output", str(tmp_path / "out"), "--name", "digits"]
+    assert main(["export", saved[0], *arguments, "--target", "native"]) == 0
+    files = capsys.readouterr().out.split()
+    assert {f"{tmp_path}/out/digits.h", f"{tmp_path}/out/libdigits.a"} <= set(files)
+    assert "digits_train_step" in (tmp_path / "out" / "digits.h").read_text()
+
+
 def test_export_with_everything_said(saved, calls):
     status = main([
         "export", saved[0], "--output", "out", "--name", "d", "--target", "aarch64-linux-gnu",

@@ -10,7 +10,7 @@ from ..ops.arithmetic import square
 from ..ops.effects import group
 from ..ops.indexing import gather
 from ..ops.math import sqrt
-from ..ops.state import assign_sub, scatter_add, scatter_update
+from ..ops.state import assign_sub, scatter_update
 from .optimizer import Optimizer, Rows, as_parameter, in_dtype
 
 __all__ = ["AdamOptimizer", "AdamWOptimizer", "LazyAdamOptimizer"]
@@ -79,15 +79,7 @@ class AdamOptimizer(Optimizer):
         return self._together(m.assign(m_now), v.assign(v_now), assign_sub(variable, delta))
 
     def _apply_sparse(self, rows: Rows, variable) -> Node:
-        rate, beta1, beta2, epsilon = self._parameters(variable)
-        m, v = self._slot(variable, "m"), self._slot(variable, "v")
-        total = rows.once()
-        with get_default_graph().control_dependencies([m.assign(m.value() * beta1)]):
-            m_now = scatter_add(m, rows.indices, total * (1 - beta1))
-        with get_default_graph().control_dependencies([v.assign(v.value() * beta2)]):
-            v_now = scatter_add(v, rows.indices, square(total) * (1 - beta2))
-        delta = rate * m_now / (sqrt(v_now) + epsilon)
-        return self._together(m_now, v_now, assign_sub(variable, delta))
+        return self._apply_dense(rows.dense(), variable)
 
     def _finish(self, updates, name) -> Node:
         with get_default_graph().control_dependencies(updates):

@@ -21,6 +21,7 @@ from ..ir.op import find
 from ..ops.convert import convert
 from ..ops.creation import iota, zeros
 from ..ops.effects import group
+from ..ops.index_check import checked
 from ..ops.indexed_slices import IndexedSlices
 from ..ops.indexing import gather
 from ..ops.logic import cast
@@ -270,19 +271,39 @@ class Rows:
         totals, representative = self._total()
         return gather(totals, representative)
 
+    def dense(self) -> Tensor:
+        """The gradient of the whole variable, with zeros in rows that do not occur.
+
+        For updates that change all rows: it is a gather, which their loop does where it reads.
+        """
+        # Rows that do not occur have position 0, where nothing is added.
+        table, totals = self._sums(1)
+        return find("gather")(totals, table, axis=0)
+
     def _total(self) -> tuple[Tensor, Tensor]:
-        # Every occurrence of a row writes its position into the row's cell of a table; the one
-        # that stays represents the row. No sorting, and the cost does not depend on duplicates.
         if self._totals is None:
-            count = self.indices.dims[0]
-            positions = iota(dtype=int32, size=count)
-            table = zeros([self._variable.dims[0]], int32)
-            table = find("scatter")(table, self.indices, positions, mode="set")
-            representative = gather(table, self.indices)
-            nothing = zeros([count, *self._variable.dims[1:]], self.values.dtype)
-            totals = find("scatter")(nothing, representative, self.values, mode="add")
-            self._totals = (totals, representative)
+            table, totals = self._sums(0)
+            self._totals = (totals, gather(table, self.indices))
         return self._totals
+
+    def _sums(self, first: int) -> tuple[Tensor, Tensor]:
+        """(for each row of the variable a position, rows with the total of a row at its position).
+
+        Every occurrence of a row writes its position, which count from `first`, into the row's cell
+        of a table; the one that stays represents the row. No sorting, and the cost does not depend
+        on duplicates.
+        """
+        rows, *rest = self._variable.dims
+        indices = checked(self.indices, rows, "gather")
+        count = indices.dims[0]
+        positions = iota(dtype=int32, size=count)
+        if first:
+            positions = positions + first
+        table = zeros([rows], int32)
+        table = find("scatter")(table, indices, positions, mode="set")
+        nothing = zeros([count + first, *rest], self.values.dtype)
+        representative = gather(table, indices)
+        return table, find("scatter")(nothing, representative, self.values, mode="add")
 
 
 def as_parameter(value, name: str):

@@ -138,13 +138,22 @@ static void run_hosted(gf_pool *pool, const gf_loop *loop)
     pool->parallel(pool->host, tasks, hosted_task, &hosted);
 }
 
+/* Iterations of a chunk: at most `grain`, and no more than it takes to have as many chunks. */
+static int64_t even(int64_t count, int64_t grain)
+{
+    int64_t least = (count - 1) / GF_MOST_CHUNKS + 1;
+    grain = grain > least ? grain : least;
+    int64_t chunks = (count - 1) / grain + 1;
+    return (count - 1) / chunks + 1;
+}
+
 void gf_pool_for(gf_pool *pool, gf_frame *frame, gf_body body, void *context, int64_t count,
                  int64_t grain)
 {
-    gf_loop loop = {frame, body, context, count, grain > 1 ? grain : 1, 0};
     if (count <= 0) {
         return;
     }
+    gf_loop loop = {frame, body, context, count, even(count, grain), 0};
     loop.chunks = (count - 1) / loop.grain + 1;
     if (loop.chunks > 1 && pool != NULL && pool->threads > 1 && take(pool)) {
         if (pool->parallel != NULL) {

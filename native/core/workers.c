@@ -1,4 +1,7 @@
-/* Threads for loops. One loop runs at a time; its chunks are claimed from one atomic counter.
+/* Threads for loops. One loop runs at a time. Its chunks are shared out evenly: each thread claims
+ * those of its own share from the front, and when there are none, those of others from the back. So
+ * a thread comes to the same part of a loop that runs again, whose memory may still be in its cache,
+ * and threads that are awake meet only at the end.
  *
  * A thread reads the loop's fields only after it has claimed a chunk, and the caller does not
  * return (nor change the fields) before every claimed chunk is done: so a thread that wakes late
@@ -18,14 +21,26 @@
 #include "floating.h"
 #include "sync.h"
 
+/* Chunks of a thread that nobody has taken: the first one << 32 | the one after the last. */
+typedef struct share {
+    _Alignas(64) _Atomic uint64_t left;
+} share;
+
+typedef struct worker {
+    gf_thread thread;
+    gf_workers *all;
+    int32_t number; /* of its share; the caller's is 0 */
+} worker;
+
 struct gf_workers {
     int32_t count;
     int32_t started; /* threads running */
     int64_t spin_ns;
-    gf_thread *threads;
+    worker *threads;
+    share *shares; /* count + 1 */
 
     gf_loop loop; /* the current one */
-    _Alignas(64) _Atomic int64_t unclaimed; /* chunks nobody has taken */
+    _Alignas(64) _Atomic uint64_t loops; /* handed out so far: a new number tells of new work */
     _Alignas(64) _Atomic int64_t unfinished;
 
     /* Sleeping. Sleepers are counted before they look a last time, callers look for sleepers after
@@ -54,31 +69,50 @@ static void pause_briefly(void)
 #endif
 }
 
-/* Runs chunk after chunk of the current loop until none is left to claim. */
-static void run_chunks(gf_workers *workers)
+/* Claims a chunk of a share; -1 if there is none. */
+static int64_t claim(share *from, int at_front)
 {
-    int64_t left = atomic_load(&workers->unclaimed);
-    while (left > 0) {
-        if (!atomic_compare_exchange_weak(&workers->unclaimed, &left, left - 1)) {
-            continue;
+    uint64_t left = atomic_load_explicit(&from->left, memory_order_relaxed);
+    for (;;) {
+        uint64_t begin = left >> 32, end = left & UINT32_MAX;
+        if (begin >= end) {
+            return -1;
         }
-        gf_loop_run(&workers->loop, workers->loop.chunks - left);
-        if (atomic_fetch_sub(&workers->unfinished, 1) == 1 && atomic_load(&workers->caller_sleeps)) {
-            gf_mutex_lock(&workers->mutex);
-            gf_wake_one(&workers->done);
-            gf_mutex_unlock(&workers->mutex);
+        uint64_t chunk = at_front ? begin++ : --end;
+        if (atomic_compare_exchange_weak(&from->left, &left, begin << 32 | end)) {
+            return (int64_t)chunk;
         }
-        left = atomic_load(&workers->unclaimed);
     }
 }
 
-/* Waits for work, at first awake. Returns whether there may be more. */
-static int await_work(gf_workers *workers)
+/* Runs chunks of the current loop until none is left to claim: its own ones, then those of others.
+ */
+static void run_chunks(gf_workers *workers, int32_t number)
+{
+    int64_t done = 0;
+    for (int32_t i = 0; i <= workers->count; i++) {
+        share *from = &workers->shares[(number + i) % (workers->count + 1)];
+        int64_t chunk;
+        while ((chunk = claim(from, i == 0)) >= 0) {
+            gf_loop_run(&workers->loop, chunk);
+            done++;
+        }
+    }
+    if (done > 0 && atomic_fetch_sub(&workers->unfinished, done) == done &&
+        atomic_load(&workers->caller_sleeps)) {
+        gf_mutex_lock(&workers->mutex);
+        gf_wake_one(&workers->done);
+        gf_mutex_unlock(&workers->mutex);
+    }
+}
+
+/* Waits for another loop than those `seen`, at first awake. Returns whether there may be more. */
+static int await_work(gf_workers *workers, uint64_t seen)
 {
     int64_t until = now_ns() + workers->spin_ns;
     do {
         for (int i = 0; i < 64; i++) {
-            if (atomic_load_explicit(&workers->unclaimed, memory_order_relaxed) > 0) {
+            if (atomic_load_explicit(&workers->loops, memory_order_relaxed) != seen) {
                 return 1;
             }
             pause_briefly();
@@ -89,7 +123,7 @@ static int await_work(gf_workers *workers)
     } while (now_ns() < until);
     gf_mutex_lock(&workers->mutex);
     atomic_fetch_add(&workers->sleepers, 1);
-    while (atomic_load(&workers->unclaimed) <= 0 && !atomic_load(&workers->stopping)) {
+    while (atomic_load(&workers->loops) == seen && !atomic_load(&workers->stopping)) {
         gf_wait(&workers->work, &workers->mutex);
     }
     atomic_fetch_sub(&workers->sleepers, 1);
@@ -99,10 +133,13 @@ static int await_work(gf_workers *workers)
 
 static void *work(void *argument)
 {
-    gf_workers *workers = argument;
+    worker *self = argument;
+    gf_workers *workers = self->all;
+    uint64_t seen = 0;
     (void)gf_mode_enter();
-    while (await_work(workers)) {
-        run_chunks(workers);
+    while (await_work(workers, seen)) {
+        seen = atomic_load(&workers->loops);
+        run_chunks(workers, self->number);
     }
     return NULL;
 }
@@ -113,8 +150,12 @@ static void start(gf_workers *workers)
     sigset_t all, before;
     sigfillset(&all); /* signals are the host's: its threads handle them, never ours */
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (workers->started < workers->count &&
-           pthread_create(&workers->threads[workers->started], NULL, work, workers) == 0) {
+    while (workers->started < workers->count) {
+        worker *next = &workers->threads[workers->started];
+        *next = (worker){.all = workers, .number = workers->started + 1};
+        if (pthread_create(&next->thread, NULL, work, next) != 0) {
+            break;
+        }
         workers->started++;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -123,7 +164,10 @@ static void start(gf_workers *workers)
 void gf_workers_reset(gf_workers *workers)
 {
     workers->started = 0;
-    atomic_store(&workers->unclaimed, 0);
+    for (int32_t i = 0; i <= workers->count; i++) {
+        atomic_store(&workers->shares[i].left, 0);
+    }
+    atomic_store(&workers->loops, 0);
     atomic_store(&workers->unfinished, 0);
     atomic_store(&workers->sleepers, 0);
     atomic_store(&workers->caller_sleeps, 0);
@@ -142,7 +186,12 @@ gf_workers *gf_workers_create(int32_t count, int64_t spin_ns)
     gf_workers *workers = memory;
     *workers = (gf_workers){.count = count, .spin_ns = spin_ns};
     workers->threads = calloc((size_t)count, sizeof *workers->threads);
-    if (workers->threads == NULL) {
+    size_t bytes = ((size_t)count + 1) * sizeof *workers->shares;
+    int failed = posix_memalign(&memory, _Alignof(share), bytes);
+    workers->shares = failed ? NULL : memory;
+    if (workers->threads == NULL || workers->shares == NULL) {
+        free(workers->threads);
+        free(workers->shares);
         free(workers);
         return NULL;
     }
@@ -161,13 +210,14 @@ void gf_workers_destroy(gf_workers *workers, int32_t alive)
         gf_wake_all(&workers->work);
         gf_mutex_unlock(&workers->mutex);
         for (int32_t i = 0; i < workers->started; i++) {
-            pthread_join(workers->threads[i], NULL);
+            pthread_join(workers->threads[i].thread, NULL);
         }
         gf_mutex_destroy(&workers->mutex);
         gf_condition_destroy(&workers->work);
         gf_condition_destroy(&workers->done);
     }
     free(workers->threads);
+    free(workers->shares);
     free(workers);
 }
 
@@ -198,7 +248,13 @@ void gf_workers_run(gf_workers *workers, const gf_loop *loop)
     }
     workers->loop = *loop;
     atomic_store(&workers->unfinished, loop->chunks);
-    atomic_store(&workers->unclaimed, loop->chunks);
+    int64_t parts = loop->chunks <= workers->count ? loop->chunks : workers->count + 1;
+    for (int64_t i = 0; i < parts; i++) {
+        uint64_t begin = (uint64_t)(loop->chunks * i / parts);
+        uint64_t end = (uint64_t)(loop->chunks * (i + 1) / parts);
+        atomic_store(&workers->shares[i].left, begin << 32 | end);
+    }
+    atomic_fetch_add(&workers->loops, 1);
     if (atomic_load(&workers->sleepers) > 0) {
         gf_mutex_lock(&workers->mutex);
         if (loop->chunks - 1 == 1) {
@@ -208,7 +264,7 @@ void gf_workers_run(gf_workers *workers, const gf_loop *loop)
         }
         gf_mutex_unlock(&workers->mutex);
     }
-    run_chunks(workers);
+    run_chunks(workers, 0);
     await_done(workers);
 }
 

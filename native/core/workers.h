@@ -4,7 +4,9 @@
 
 #include "graphflow/frame.h"
 
-/* A parallel loop in chunks of `grain` iterations. */
+enum { GF_MOST_CHUNKS = 1 << 30 }; /* of a loop */
+
+/* A parallel loop in at most GF_MOST_CHUNKS chunks of `grain` iterations. */
 typedef struct gf_loop {
     gf_frame *frame;
     gf_body body;

@@ -19,7 +19,7 @@ void define_threads(PyObject *object)
                  }
                  return pool;
              }),
-             py::arg("threads") = 0, py::arg("spin_us") = 30)
+             py::arg("threads") = 0, py::arg("spin_us") = 200)
         .def_property_readonly(
             "threads", [](const ThreadPool &pool) { return gf_pool_threads(pool.handle.get()); });
     module.def("processor_count", &gf_processor_count);

@@ -2,6 +2,8 @@
  * step reads two floats at pointer 0, and writes them plus one at pointer 1 (a variable) in a
  * parallel loop. Exits with 0, or says what went wrong. */
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +11,7 @@
 #include "graphflow/arena.h"
 #include "graphflow/loader.h"
 
-enum { THREADS = 4, ROUNDS = 300, WIDTH = 256 };
+enum { THREADS = 4, POOL_THREADS = 3, ROUNDS = 300, WIDTH = 256 };
 
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
@@ -56,6 +58,38 @@ static void *loops(void *seed)
         }
     }
     return NULL;
+}
+
+struct meeting {
+    pthread_t threads[POOL_THREADS];
+    _Atomic int64_t present;
+};
+
+/* Each chunk waits until all have begun, so each is run by another thread. */
+static void meet(gf_frame *frame, void *context, int64_t begin, int64_t end)
+{
+    (void)frame;
+    struct meeting *meeting = context;
+    meeting->threads[begin] = pthread_self();
+    atomic_fetch_add(&meeting->present, end - begin);
+    while (atomic_load(&meeting->present) < POOL_THREADS) {
+        sched_yield();
+    }
+}
+
+/* A loop that runs again is shared out as before. */
+static void same_threads_again(void)
+{
+    struct meeting first = {0};
+    gf_pool_for(pool, NULL, meet, &first, POOL_THREADS, 1);
+    CHECK(pthread_equal(first.threads[0], pthread_self()));
+    for (int round = 0; round < ROUNDS; round++) {
+        struct meeting again = {0};
+        gf_pool_for(pool, NULL, meet, &again, POOL_THREADS, 1);
+        for (int i = 0; i < POOL_THREADS; i++) {
+            CHECK(pthread_equal(first.threads[i], again.threads[i]));
+        }
+    }
 }
 
 static void *buffers(void *seed)
@@ -220,11 +254,12 @@ int main(int count, char **arguments)
     char *object = read_file(arguments[1], &bytes);
     heap = gf_heap_create(1 << 20);
     store = gf_store_create(heap);
-    pool = gf_pool_create(3, 5);
+    pool = gf_pool_create(POOL_THREADS, 5);
     create_executable(object, bytes);
     set_number(0, 0);
     set_number(1, 0);
     CHECK(gf_store_define(store, 2) == GF_OK);
+    same_threads_again();
     in_threads(loops);
     in_threads(buffers);
     in_threads(transactions);

@@ -47,6 +47,10 @@ static void check_loop(gf_pool *pool, int64_t count, int64_t grain)
 {
     trace t = {{0}, {0}};
     gf_pool_for(pool, NULL, body, &t, count, grain);
+    if (count > 0) { /* as few chunks as the grain allows, as even as can be */
+        int64_t chunks = (count - 1) / grain + 1;
+        grain = (count - 1) / chunks + 1;
+    }
     for (int64_t i = 0; i < CELLS; i++) {
         int64_t end = i + grain < count ? i + grain : count;
         CHECK(t.counts[i] == (i < count));

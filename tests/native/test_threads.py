@@ -74,14 +74,17 @@ def description(body=LOOP):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-@pytest.mark.parametrize("count, grain", [(1, 1), (10000, 1), (10000, 7), (9999, 10000), (64, 32)])
+@pytest.mark.parametrize(
+    "count, grain", [(1, 1), (10000, 1), (10000, 7), (9999, 10000), (64, 32), (64, 63), (10, 4)]
+)
 def test_chunks_do_not_depend_on_threads(threads, count, grain):
     session = Session(description(), threads)
     for _ in range(20):
         marks, counts = session.run([0, 1], {0: np.array([count, grain])})
-        begins = np.arange(0, count, grain)
+        even = -(-count // -(-count // grain))
+        begins = np.arange(0, count, even)
         expected = np.zeros(10000, np.int64)
-        expected[begins] = np.minimum(begins + grain, count)
+        expected[begins] = np.minimum(begins + even, count)
         assert np.array_equal(marks, expected)
         assert np.array_equal(counts[:count], np.ones(count)) and not counts[count:].any()
 

@@ -187,10 +187,19 @@ def test_last_rows_take_the_lowest_tile_that_holds_them():
     for rows in range(1, 26):
         check((1, rows, 33, 5), (1, rows, 33, 5), Machine(), "tile")
         check((1, m, 33, 5), (1, rows, 33, 5), Machine(), "tile", bindings={m: rows})
-    for rows, kernels in ((24, {12}), (25, {4, 12}), (32, {8, 12}), (35, {12}), (7, {8}), (3, {4})):
+    for rows, kernels in ((24, {12}), (25, {1, 12}), (32, {8, 12}), (35, {12}), (7, {8}), (3, {4})):
         spec, _ = contraction((1, rows, 64, 64))
         names = {f"multiply_float32_{height}x32" for height in kernels}
         assert {kernel.name for kernel in micro_kernels(spec)} == names
+
+
+def test_one_row_is_summed_in_parts():
+    m, k = symbol("m"), symbol("k")
+    for depth in (1, 2, 3, 4, 6, 9, 1100):
+        for rows in (1, 13):
+            numbers = (2, rows, 70, depth)
+            check((2, m, 70, k), numbers, Machine(), "tile", bindings={m: rows, k: depth})
+            check((2, m, 70, depth), numbers, Machine(), "tile", bindings={m: rows})
 
 
 def test_more_depth_than_a_tile_takes_at_once():
@@ -247,6 +256,22 @@ def test_operands_larger_than_the_cache_are_packed(transposed):
         )  # fmt: skip
 
 
+def test_rows_side_by_side_are_packed_only_where_steps_are_far_apart():
+    """The gradient of weights [m, n] from rows of m and n elements, of unknown number."""
+    k = symbol("k") * symbol("t")
+    for m, packed in ((32, False), (300, True)):
+        spec, _ = contraction((1, m, 128, k), transpose_a=True)
+        made = contraction_nest(spec, Machine(), "tile")
+        assert ("product_a" in [w.name for w in made.workspaces]) == packed
+
+
+def test_many_rows_of_unknown_number_pay_for_packing():
+    rows, steps = symbol("rows"), symbol("steps")
+    for m, kernel in ((rows, "dots"), (rows * steps, "multiply")):
+        spec, _ = contraction((1, m, 300, 1200), transpose_b=True)
+        assert all(k.name.startswith(kernel) for k in micro_kernels(spec))
+
+
 def test_an_operand_that_is_read_in_place_takes_no_workspace():
     spec, _ = contraction((1, 64, 96, 80))
     assert contraction_nest(spec, Machine(), "tile").workspaces == ()
@@ -288,6 +313,7 @@ def test_all_contractions_of_a_kind_share_one_micro_kernel():
         found |= micro_kernels(contraction(sizes)[0])
     assert sorted(kernel.name for kernel in found) == [
         "multiply_float32_12x32",
+        "multiply_float32_1x32",
         "multiply_float32_4x32",
         "multiply_float32_8x32",
     ]

@@ -37,9 +37,9 @@ enum {
 typedef struct gf_table {
     uint32_t abi_version;
     uint32_t reserved;
-    /* Runs body over [0, count) in chunks that begin at multiples of `grain` and hold at most
-     * `grain` iterations each, whatever the number of threads; returns when all are done.
-     * Nested calls run on the calling thread. */
+    /* Runs body over [0, count) in chunks of at most `grain` iterations, as few and as even as that
+     * allows, whatever the number of threads; returns when all are done. Nested calls run on the
+     * calling thread. */
     void (*parallel_for)(gf_frame *frame, gf_body body, void *context, int64_t count,
                          int64_t grain);
     /* Records a failed check (the first one wins) with two values for its message. Any thread. */
