@@ -66,8 +66,9 @@ static int32_t define_variables(gf_model *model)
         if (status != GF_OK) {
             return status;
         }
-        memcpy(use.new_dims, variable->tensor.dims,
-               (size_t)variable->tensor.rank * sizeof *use.new_dims);
+        for (int32_t k = 0; k < variable->tensor.rank; k++) {
+            use.new_dims[k] = variable->tensor.dims[k];
+        }
         use.after = gf_buffer_borrow(model->heap, variable->value,
                                      (size_t)gf_variable_bytes(variable));
         status = use.after ? GF_OK : GF_NO_MEMORY;

@@ -80,6 +80,13 @@ static int32_t feed(gf_trip *trip, const int64_t *sizes, const gf_argument *feed
             gf_run_feed_data(trip->run, i, feeds[i].data);
             continue;
         }
+        for (int32_t k = 0; k < tensor->rank; k++) {
+            if (feeds[i].dims[k] < 0) {
+                return gf_say(GF_BAD_SIZE, "%s.%s: axis %d of feed %s is negative: %lld",
+                              trip->model->spec->name, signature->name, k, tensor->name,
+                              (long long)feeds[i].dims[k]);
+            }
+        }
         int32_t status =
             gf_run_feed(trip->run, i, feeds[i].data, tensor->rank, feeds[i].dims);
         if (status != GF_OK) {

@@ -101,7 +101,9 @@ static int32_t provide(gf_model *model, gf_use *use, const void *data, int64_t b
         memcpy(gf_buffer_data(use->after), data, (size_t)bytes);
     }
     use->new_rank = rank;
-    memcpy(use->new_dims, dims, (size_t)rank * sizeof *dims);
+    for (int32_t i = 0; i < rank; i++) {
+        use->new_dims[i] = dims[i];
+    }
     return GF_OK;
 }
 

@@ -3,6 +3,7 @@
 //     batching_queue WEIGHTS
 #include "digits.hpp"
 
+#include <algorithm>
 #include <array>
 #include <condition_variable>
 #include <cstdio>

@@ -4,6 +4,7 @@
 #include "digits.hpp"
 #include "letters.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <vector>
 
@@ -16,11 +17,11 @@ int main(int count, char **arguments)
     try {
         digits::Options for_digits;
         for_digits.weights = arguments[1];
-        digits::Model digits_model(for_digits), another(for_digits);
+        digits::Model pupil(for_digits), another(for_digits);
 
         letters::Options for_letters;
         for_letters.weights = arguments[2];
-        letters::Model letters_model(for_letters);
+        letters::Model reader(for_letters);
 
         const std::vector<float> x(64, 0.5F);
         const std::vector<std::int64_t> labels{3};
@@ -35,11 +36,11 @@ int main(int count, char **arguments)
         train.x = x;
         train.labels = labels;
         for (int step = 0; step < 20; step++) {
-            digits_model.train_step(train);
+            pupil.train_step(train);
         }
-        const auto trained = digits_model.predict(digits_feeds);
+        const auto trained = pupil.predict(digits_feeds);
         const auto after = another.predict(digits_feeds);
-        const auto other = letters_model.predict(letters_feeds);
+        const auto other = reader.predict(letters_feeds);
         const bool alone = std::equal(before.p.data(), before.p.data() + 10, after.p.data());
         std::printf("%s, %s, %lld classes\n", alone ? "untouched" : "changed",
                     trained.p[3] > before.p[3] ? "learnt" : "not learnt",

@@ -36,7 +36,9 @@ int main(int count, char **arguments)
     try {
         digits::Options options;
         options.weights = arguments[1];
-        options.instruction_set = count > 5 ? arguments[5] : nullptr;
+        if (count > 5) {
+            options.instruction_set = arguments[5];
+        }
         digits::Model model(options);
 
         const Examples examples = read_examples(arguments[2]);
