@@ -27,6 +27,7 @@ from .layout import layout
 from .rotate_loops import rotate_loops
 from .simplify import RULES, simplify
 from .trim_bodies import trim_bodies
+from .unroll_loops import unroll_loops
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ GRAPH_PASSES: tuple[tuple[str, Pass], ...] = (
     # Bodies are simple now, and what is outside of them too.
     ("trim_bodies", lambda p, o: trim_bodies(p)),
     ("hoist", lambda p, o: hoist(p)),
+    # Once bodies hold no more than they need.
+    ("unroll_loops", lambda p, o: unroll_loops(p)),
     # Before anything is stacked that need not be.
     ("checkpoint_loops", lambda p, o: checkpoint_loops(p) if o.checkpoint else p),
     ("checkpoint_whiles", lambda p, o: checkpoint_whiles(p) if o.checkpoint_whiles else p),
