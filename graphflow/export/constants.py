@@ -107,3 +107,8 @@ _ESCAPES = [chr(b) if b in _PLAIN else f"\\{b:02X}" for b in range(256)]
 
 def _escaped(data: bytes) -> str:
     return "".join(map(_ESCAPES.__getitem__, data))
+
+
+def data_text(data: bytes) -> str:
+    """Bytes as an initializer."""
+    return f'c"\\{data.hex(chr(92)).upper()}"' if data else 'c""'

@@ -22,10 +22,8 @@ def objects(model: Model, target: Target) -> dict[str, tuple[bytes, list[str]]]:
     """Object files by name, each with the symbols it defines for others: one, where objects of the
     target can be linked here."""
     text = ModelText(model, target)
-    source = text.write()
+    source = text.write(whole=not linkable(target))
     data = text.blobs.named
-    if not linkable(target):
-        source += _as_text(data)
     whole = emit(source, target)
     steps = [compiled for row in model.steps.steps for compiled in row]
     if linkable(target):
@@ -38,14 +36,6 @@ def objects(model: Model, target: Target) -> dict[str, tuple[bytes, list[str]]]:
         name = f"{model.name}_{compiled.signature.name}_{compiled.variant.name}.o"
         found[name] = (compiled.description.object, list(compiled.names))
     return found
-
-
-def _as_text(data: Mapping[str, bytes]) -> str:
-    rows = []
-    for name, content in data.items():
-        text = content.hex("\\").upper()
-        rows.append(f'\n@{name} = hidden constant [{len(content)} x i8] c"\\{text}", align 64')
-    return "".join(rows)
 
 
 def static_library(made: Mapping[str, tuple[bytes, list[str]]]) -> bytes:

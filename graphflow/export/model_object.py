@@ -56,7 +56,8 @@ class ModelText:
         self.functions = [f"{model.prefix}_spec"]
         self.bodies: list[str] = []
 
-    def write(self) -> str:
+    def write(self, whole: bool) -> str:
+        """The text of the module. `whole`: data is in it, instead of in an object of its own."""
         self.spec()
         self.common_functions()
         for number, signature in enumerate(self.model.signatures):
@@ -64,10 +65,10 @@ class ModelText:
         steps = [step for row in self.model.steps.steps for step in row]
         declared = [f"declare hidden i32 @{s.names[1]}(ptr)" for s in steps]
         declared += [f"declare hidden void @{s.names[0]}(ptr, ptr)" for s in steps]
-        declared += [
-            f"@{name} = external hidden constant [{len(data)} x i8], align 64"
-            for name, data in self.blobs.named.items()
-        ]
+        for name, data in self.blobs.named.items():
+            type_ = f"[{len(data)} x i8]"
+            found = f"hidden constant {type_} {c.data_text(data)}" if whole else ""
+            declared.append(f"@{name} = {found or f'external hidden constant {type_}'}, align 64")
         head = f'target triple = "{self.target.triple}"\n'
         parts = [head, *declared, *self.constants.lines, _DECLARATIONS, *self.bodies, _ATTRIBUTES]
         return "\n".join(parts)

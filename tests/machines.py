@@ -11,7 +11,7 @@ import pytest
 
 from graphflow.codegen.target import host
 
-NATIVE = Path(__file__).resolve().parents[2] / "native"
+NATIVE = Path(__file__).resolve().parents[1] / "native"
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror"]
 
 # What only a process that maps objects itself needs.
@@ -43,7 +43,7 @@ class Machine:
 
 
 _HERE = {"x86_64": "sse2"}.get(host().machine, host().machine)
-_WASI = Path(__file__).with_name("run_wasi.mjs")
+_WASI = Path(__file__).with_name("native") / "run_wasi.mjs"
 _MACHINES = (
     Machine("here", _HERE, ("cc",)),
     Machine("here-without-threads", _HERE, ("cc",), flags=("-DGF_NO_THREADS",)),
