@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ..sizes import FloorDiv, Maximum, Minimum, evaluate, symbols_of
+from ..version import __version__
 from .commands import Build
 from .layout import WIDTH, block_comment, call, with_comments, wrapped
 from .model import Model, Signature, Value, Variable
@@ -165,8 +166,13 @@ def _statuses(model: Model) -> str:
 def _constants(model: Model) -> str:
     upper, p = model.prefix.upper(), model.prefix
     scope = Scope([f"{upper}_{name}" for name, _, _ in STATUSES])
-    scope.taken |= {f"{upper}_{name}" for name in ("H", "HASH", "WEIGHTS_BYTES", "VARIABLES")}
+    scope.taken |= {
+        f"{upper}_{name}" for name in ("H", "VERSION", "HASH", "WEIGHTS_BYTES", "VARIABLES")
+    }
     lines = [
+        "/* What it was exported by. Artefacts of the two minor versions before a runtime's own keep",
+        " * working with it. */",
+        f'#define {upper}_VERSION "{__version__}"',
         f'#define {upper}_HASH "{model.hash}"',
         f"#define {upper}_WEIGHTS_BYTES INT64_C({model.weights_bytes})",
         f"#define {upper}_VARIABLES {len(model.variables)}",
