@@ -170,9 +170,9 @@ def _constants(model: Model) -> str:
         f"{upper}_{name}" for name in ("H", "VERSION", "HASH", "WEIGHTS_BYTES", "VARIABLES")
     }
     lines = [
-        "/* What it was exported by. Artefacts of the two minor versions before a runtime's own keep",
-        " * working with it. */",
-        f'#define {upper}_VERSION "{__version__}"',
+        "/* The graphflow that exported it. Exports of the two minor versions before a runtime's",
+        " * own go on working with it. */",
+        f"#define {upper}_VERSION {c_string(__version__)}",
         f'#define {upper}_HASH "{model.hash}"',
         f"#define {upper}_WEIGHTS_BYTES INT64_C({model.weights_bytes})",
         f"#define {upper}_VARIABLES {len(model.variables)}",
