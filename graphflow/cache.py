@@ -31,6 +31,7 @@ from typing import Any
 
 MAGIC = b"GFCACHE1"
 LIMIT_BYTES = 1 << 30  # the oldest entries go once the folder holds more
+_SHARE = 64  # between two looks, so much of the limit is written
 
 
 @dataclass
@@ -74,7 +75,7 @@ class DiskCache:
 
     def load(self, key: Key, settings: dict[str, str]) -> tuple[dict | None, list[bytes], str]:
         """(header, blobs, "") for a hit; (None, [], why not) for a miss."""
-        path = self.directory / key.filename
+        path = self._place(key)
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -95,22 +96,33 @@ class DiskCache:
         header = {**header, "blobs": [len(blob) for blob in blobs]}
         encoded = json.dumps(header, separators=(",", ":")).encode()
         body = b"".join([len(encoded).to_bytes(8, "little"), encoded, *blobs])
+        digest = hashlib.sha256(body).digest()
+        path = self._place(key)
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, temporary = tempfile.mkstemp(dir=self.directory, suffix=".tmp")
+            path.parent.mkdir(exist_ok=True, mode=0o700)
+            handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
             try:
                 with os.fdopen(handle, "wb") as file:
-                    file.write(MAGIC + hashlib.sha256(body).digest() + body)
-                os.replace(temporary, self.directory / key.filename)
+                    file.write(MAGIC + digest + body)
+                os.replace(temporary, path)
             except BaseException:
                 os.unlink(temporary)
                 raise
-            self._evict()
+            # Looking at all entries takes time in proportion to their number: one write in so many
+            # does it, a large one sooner, and which ones is a matter of chance.
+            chance = int.from_bytes(digest[:8], "little") / (1 << 64)
+            if chance < len(body) / (LIMIT_BYTES / _SHARE):
+                self._evict()
         except OSError:
             return
 
+    def _place(self, key: Key) -> Path:
+        """In one of many folders: a miss looks through those entries that lie beside it."""
+        return self.directory / key.program[:2] / key.filename
+
     def _why_absent(self, key: Key, settings: dict[str, str]) -> str:
-        for other in self.directory.glob(f"{key.program}-*.gfo"):
+        for other in self._place(key).parent.glob(f"{key.program}-*.gfo"):
             try:
                 entry = _decode(other.read_bytes())
             except OSError:
@@ -127,7 +139,7 @@ class DiskCache:
 
     def _evict(self) -> None:
         entries = sorted(
-            ((p.stat().st_mtime, p.stat().st_size, p) for p in self.directory.glob("*.gfo")),
+            ((p.stat().st_mtime, p.stat().st_size, p) for p in self.directory.rglob("*.gfo")),
             key=lambda entry: entry[0],
         )
         total = sum(size for _, size, _ in entries)

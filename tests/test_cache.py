@@ -62,7 +62,7 @@ def test_a_miss_says_what_changed(tmp_path):
 @pytest.mark.parametrize("keep", [0, 10, 60, 0.5, 0.99])
 def test_damaged_entries_are_compiled_again(tmp_path, keep):
     good = run(tmp_path)
-    for entry in tmp_path.glob("*.gfo"):
+    for entry in tmp_path.rglob("*.gfo"):
         content = entry.read_bytes()
         entry.write_bytes(content[: int(keep * len(content)) if keep < 1 else keep])
     again = run(tmp_path)
@@ -78,7 +78,7 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     header, blobs, _ = cache.load(key, settings)
     assert header["settings"] == settings
     assert blobs == [b"code"]
-    path = tmp_path / key.filename
+    path = tmp_path / key.program[:2] / key.filename
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
@@ -104,5 +104,26 @@ def test_concurrent_writers(tmp_path):
     ]
     results = [json.loads(p.communicate()[0].splitlines()[-1])["result"] for p in processes]
     assert results[0] == results[1] == results[2]
-    assert not list(tmp_path.glob("*.tmp"))
+    assert not list(tmp_path.rglob("*.tmp"))
     assert run(tmp_path)["stats"]["disk_misses"] == 0
+
+
+def test_small_entries_do_not_look_at_all_others(tmp_path, monkeypatch):
+    looks = []
+    monkeypatch.setattr(DiskCache, "_evict", lambda self: looks.append(self))
+    cache = DiskCache(tmp_path)
+    for number in range(300):
+        cache.store(Key.of(f"program {number}", {}), {}, [bytes(1000)])
+    assert len(looks) < 10
+
+
+def test_the_oldest_entries_go_where_there_are_too_many(tmp_path, monkeypatch):
+    monkeypatch.setattr("graphflow.cache.LIMIT_BYTES", 50_000)
+    cache = DiskCache(tmp_path)
+    keys = [Key.of(f"program {number}", {}) for number in range(100)]
+    for age, key in enumerate(keys):
+        cache.store(key, {}, [bytes(1000)])
+        os.utime(next(tmp_path.rglob(key.filename)), (age, age))
+    kept = [key for key in keys if cache.load(key, {})[0] is not None]
+    assert 0 < sum(path.stat().st_size for path in tmp_path.rglob("*.gfo")) <= 60_000
+    assert keys[-1] in kept and keys[0] not in kept
