@@ -165,8 +165,11 @@ def test_a_recurrence_over_ragged_rows(backend):
         found, last = session.run([rows_of_outputs, state], r.feed(ROWS))
         for row, values, at_end in zip(ROWS, found.to_list(), last, strict=True):
             alone, end = session.run([rows_of_outputs, state], r.feed([row]))
-            np.testing.assert_allclose(np.reshape(values, (-1, 4)), alone.values, rtol=1e-5)
-            np.testing.assert_allclose(at_end, end[0], rtol=1e-5)
+            # A product of one row may be summed in another order, which leaves 1e-8 of float32
+            # states around 0.1: much of those that happen to be close to 0.
+            near = {"rtol": 1e-5, "atol": 1e-7}
+            np.testing.assert_allclose(np.reshape(values, (-1, 4)), alone.values, **near)
+            np.testing.assert_allclose(at_end, end[0], **near)
 
 
 def test_a_ragged_batch_as_a_loop_variable(backend):
