@@ -69,7 +69,7 @@ int main(void)
         x[i] = (float)(i % 17) / 17;
     }
     double begin = now();
-    if (@NAME@_create(&options, &model) != 0 || @NAME@_predict(model, 1, x, y) != 0) {
+    if (@NAME@_create(&options, &model) != 0 || @NAME@_predict(model, x, y) != 0) {
         fprintf(stderr, "%s\n", @NAME@_message());
         return 1;
     }
@@ -78,11 +78,10 @@ int main(void)
     for (int s = 0; s < SAMPLES; s++) {
         double start = now();
         for (int i = 0; i < CALLS; i++) {
-            @NAME@_predict(model, 1, x, y);
+            @NAME@_predict(model, x, y);
         }
         whole[s] = (now() - start) / CALLS;
         gf_run *run = gf_run_begin(inside->executables[0], inside->pool, NULL);
-        gf_run_symbol(run, 0, 1);
         gf_run_feed_data(run, 0, x);
         gf_run_receive(run, 0, y, sizeof y);
         if (gf_run_pin(run, inside->store, 0) != 0 || gf_run_bind(run, inside->heap) != 0) {
@@ -151,9 +150,10 @@ def declare(name: str):
     network, shape = NETWORKS[name]
     weights = dict(data.initial(name)) if name in MODELS else _random(network)
     tf.reset_default_graph()
-    x = tf.placeholder(tf.float32, [None, *shape], name="x")
-    net = GraphflowNet(weights)
-    y = tf.identity(network(net, x), name="y")
+    x = tf.placeholder(tf.float32, [1, *shape], name="x")
+    names = {key: key.replace("/", "_") for key in weights}
+    variables = {key: tf.Variable(value, name=names[key]) for key, value in weights.items()}
+    y = tf.identity(network(GraphflowNet(tf, variables, training=False), x), name="y")
     session = tf.Session()
     session.run(tf.global_variables_initializer())
     return session, x, y, weights
