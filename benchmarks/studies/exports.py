@@ -145,6 +145,37 @@ print(json.dumps({"call": sorted(times)[len(times) // 2], "peak": peak, "ready":
 """
 
 
+# What torch.export and AOTInductor make of the digits MLP: a package that libtorch loads.
+AOT = """
+import json, os, sys, time
+import numpy as np
+import torch
+path, samples, calls, threads = json.loads(sys.argv[1])
+torch.set_num_threads(threads)
+x = torch.from_numpy((np.arange(64) % 17 / 17).astype(np.float32).reshape(1, 64))
+if not os.path.exists(path):
+    layers = [torch.nn.Linear(64, 512), torch.nn.ReLU(), torch.nn.Linear(512, 256),
+              torch.nn.ReLU(), torch.nn.Linear(256, 10)]
+    program = torch.export.export(torch.nn.Sequential(*layers).eval(), (x,))
+    start = time.perf_counter()
+    torch._inductor.aoti_compile_and_package(program, package_path=path)
+    print(json.dumps({"export": time.perf_counter() - start, "bytes": os.path.getsize(path)}))
+    sys.exit()
+begin = time.perf_counter()
+run = torch._inductor.aoti_load_package(path)
+run(x)
+ready = time.perf_counter() - begin
+times = []
+for _ in range(samples):
+    start = time.perf_counter()
+    for _ in range(calls):
+        run(x)
+    times.append((time.perf_counter() - start) / calls * 1e9)
+peak = next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmHWM"))
+print(json.dumps({"call": sorted(times)[len(times) // 2], "peak": peak, "ready": ready * 1e9}))
+"""
+
+
 def declare(name: str):
     """(session, x, y, weights) of a network for inference."""
     network, shape = NETWORKS[name]
@@ -265,8 +296,14 @@ def latencies(name: str, folder: Path, samples: int, calls: int, threads: int) -
         result = NETWORKS[name][0](net, "x")
         fed = shape if len(shape) == 2 else (1, shape[3], shape[1], shape[2])
         net.write(folder / "model.onnx", result, {"x": fed}, 2)
-    found: dict[str, list[dict]] = {"C host": [], "Session": [], "ONNX Runtime": []}
+    found: dict[str, list[dict]] = {
+        "C host": [], "Session": [], "ONNX Runtime": [], "AOTInductor": []
+    }  # fmt: skip
+    ahead = [sys.executable, "-c", AOT, json.dumps(["model.pt2", samples, calls, threads])]
+    made = said(ahead, folder) if name == "digits" and timing.installed("torch") else None
     for _ in range(ROUNDS):
+        if made is not None:
+            found["AOTInductor"].append(said(ahead, folder))
         found["C host"].append(said([host], folder))
         times = [timing.seconds_per_call(lambda: call(pixels), 0.02) * 1e9 for _ in range(samples)]
         found["Session"].append({"call": statistics.median(times)})
@@ -290,6 +327,9 @@ def latencies(name: str, folder: Path, samples: int, calls: int, threads: int) -
     weight_bytes = sum(value.nbytes for value in weights.values())
     print(f"\nExport: {exported:.2f} s; code {library.stat().st_size / 1e3:.0f} KB, "
           f"weights {weight_bytes / 1e6:.2f} MB")  # fmt: skip
+    if made is not None:
+        print(f"AOTInductor: {made['export']:.1f} s, package with weights "
+              f"{made['bytes'] / 1e6:.2f} MB")  # fmt: skip
     over = min(row["call"] - row["kernels"] for row in found["C host"]) / 1e3
     if name == "digits":
         timing.verdict("a call beyond its kernels", over, 1, " µs")
