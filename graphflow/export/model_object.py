@@ -3,6 +3,7 @@ native/include/graphflow/model.h), and the functions under its own name."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,23 +12,31 @@ from ..dtypes import as_dtype
 from ..runtime import ABI_VERSION, OUTPUT_SOURCES, Description
 from ..version import __version__
 from . import constants as c
-from .model import Model, Signature, Variable
+from .model import COMPUTED, Model, Signature, Variable
 from .steps import Compiled
 
 FORM = 1  # GF_MODEL_FORM
-COMPUTED = -(1 << 63)  # GF_COMPUTED
 NUMBERS = {
     "bool": 1, "int8": 2, "int16": 3, "int32": 4, "int64": 5, "uint8": 6, "uint16": 7, "uint32": 8,
     "uint64": 9, "float16": 10, "bfloat16": 11, "float32": 12, "float64": 13, "complex64": 14,
     "complex128": 15,
 }  # fmt: skip  # enum gf_dtype
-# Functions of the runtime that a model's own functions call.
-RUNTIME = (
-    "gf_model_create", "gf_model_destroy", "gf_model_run", "gf_model_reserve",
-    "gf_model_arena_bytes", "gf_model_get", "gf_model_set", "gf_model_save", "gf_model_load",
-    "gf_model_instruction_set", "gf_message",
-)  # fmt: skip
 _INLINE = 1024  # bytes; larger constants go to an object of data
+_DECLARATIONS = """
+declare i32 @gf_model_create(ptr, ptr, ptr)
+declare void @gf_model_destroy(ptr)
+declare ptr @gf_message()
+declare ptr @gf_model_instruction_set(ptr)
+declare i32 @gf_model_run(ptr, i32, ptr, ptr, ptr)
+declare i32 @gf_model_reserve(ptr, i32, ptr, i32)
+declare i32 @gf_model_arena_bytes(ptr, i32, ptr, ptr)
+declare i32 @gf_model_get(ptr, i32, ptr, i64, ptr)
+declare i32 @gf_model_set(ptr, i32, ptr, i64, ptr)
+declare i32 @gf_model_save(ptr, ptr)
+declare i32 @gf_model_load(ptr, ptr)
+"""
+# Functions of the runtime that a model's own functions call.
+RUNTIME = tuple(re.findall(r"@(\w+)", _DECLARATIONS))
 
 
 @dataclass
@@ -195,7 +204,7 @@ class ModelText:
 
     def signature_functions(self, number: int, s: Signature) -> None:
         sizes = [f"i64 %s{i}" for i in range(len(s.sizes))]
-        spread = _array("%sizes", "i64", [f"i64 %s{i}" for i in range(len(s.sizes))])
+        spread = _array("%sizes", "i64", sizes)
         feeds = [f"ptr %f{i}" for i in range(len(s.feeds))]
         fed = _array("%feeds", "{ptr, ptr}", feeds)
         outputs: list[str] = []
@@ -251,19 +260,6 @@ def _check_text(row) -> str:
     return ", ".join(dict.fromkeys(f"{origin.name} needs it" for origin in origins[:2]))
 
 
-_DECLARATIONS = """
-declare i32 @gf_model_create(ptr, ptr, ptr)
-declare void @gf_model_destroy(ptr)
-declare ptr @gf_message()
-declare ptr @gf_model_instruction_set(ptr)
-declare i32 @gf_model_run(ptr, i32, ptr, ptr, ptr)
-declare i32 @gf_model_reserve(ptr, i32, ptr, i32)
-declare i32 @gf_model_arena_bytes(ptr, i32, ptr, ptr)
-declare i32 @gf_model_get(ptr, i32, ptr, i64, ptr)
-declare i32 @gf_model_set(ptr, i32, ptr, i64, ptr)
-declare i32 @gf_model_save(ptr, ptr)
-declare i32 @gf_model_load(ptr, ptr)
-"""
 _ATTRIBUTES = "\nattributes #0 = { nounwind }\n"
 
 __all__ = ["NUMBERS", "RUNTIME", "ModelText"]

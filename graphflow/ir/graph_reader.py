@@ -187,7 +187,7 @@ class GraphParser:
         op = self._ops.get(name)
         if op is None:
             reader.fail(f"there is no operation {name!r}")
-        inputs, attrs = self._arguments(reader)
+        inputs, attrs = self.values.arguments(reader, self.tensor)
         controls: tuple[Node, ...] = ()
         if reader.take("after"):
             if reader.take("#"):
@@ -197,28 +197,14 @@ class GraphParser:
         braces = reader.take("{")
         location = self._location(reader)
         regions = tuple(self._region(line) for line in self.block()) if braces else ()
-        node = Node(op, inputs, Attrs(attrs), types, regions, controls, next_serial(), self.into)
+        node = Node(
+            op, tuple(inputs), Attrs(attrs), types, regions, controls, next_serial(), self.into
+        )
         if text in self.nodes:
             reader.fail(f"{text} is defined twice")
         self.nodes[text] = node
         self._staged.append((node, self._prefix + _name_of(text, reader), location, body))
         _check(node, reader)
-
-    def _arguments(self, reader: LineReader) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        inputs: list[Tensor] = []
-        attrs: dict[str, Any] = {}
-        reader.expect("(")
-        while not reader.take(")"):
-            if reader.peek().kind == "id":
-                inputs.append(self.tensor(reader))
-            else:
-                key = reader.next().text
-                reader.expect("=")
-                attrs[key] = self.values.value(reader)
-            if not reader.take(","):
-                reader.expect(")")
-                break
-        return tuple(inputs), attrs
 
     def _region(self, reader: LineReader) -> Region:
         reader.expect("region")

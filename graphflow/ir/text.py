@@ -293,7 +293,7 @@ class _Parser:
         if op is None:
             reader.fail(f"there is no operation {name!r}")
         serial = int(reader.next().text) if reader.take("#") else 0
-        inputs, attrs = self._arguments(reader)
+        inputs, attrs = self.values.arguments(reader, self._tensor)
         if name == "feed":
             attrs["type"] = types[0]
         controls: tuple[Node, ...] = ()
@@ -311,22 +311,6 @@ class _Parser:
         self.tensors.update(zip(ids, node.outputs, strict=False))
         for i in ids:
             self.nodes[i] = node
-
-    def _arguments(self, reader: LineReader) -> tuple[list[Tensor], dict[str, Any]]:
-        inputs: list[Tensor] = []
-        attrs: dict[str, Any] = {}
-        reader.expect("(")
-        while not reader.take(")"):
-            if reader.peek().kind == "id":
-                inputs.append(self._tensor(reader))
-            else:
-                key = reader.next().text
-                reader.expect("=")
-                attrs[key] = self.values.value(reader)
-            if not reader.take(","):
-                reader.expect(")")
-                break
-        return inputs, attrs
 
     def _regions(self) -> Iterator[Region]:
         for reader in self._body():

@@ -316,6 +316,25 @@ class ValueReader:
             reader.fail("a size was expected")
         return value
 
+    def arguments(
+        self, reader: LineReader, tensor: Callable[[LineReader], Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """ "(id, …, attr = value, …)" of a node: its inputs, read by `tensor`, and attributes."""
+        inputs: list[Any] = []
+        attrs: dict[str, Any] = {}
+        reader.expect("(")
+        while not reader.take(")"):
+            if reader.peek().kind == "id":
+                inputs.append(tensor(reader))
+            else:
+                key = reader.next().text
+                reader.expect("=")
+                attrs[key] = self.value(reader)
+            if not reader.take(","):
+                reader.expect(")")
+                break
+        return inputs, attrs
+
     def value(self, reader: LineReader) -> Any:
         """A value; arithmetic makes sizes, and - before a number makes it negative."""
         try:

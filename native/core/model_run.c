@@ -63,39 +63,6 @@ static void end(gf_trip *trip)
     }
 }
 
-static int32_t feed(gf_trip *trip, const int64_t *sizes, const gf_argument *feeds)
-{
-    const gf_signature_spec *signature = trip->signature;
-    if (feeds == NULL && signature->feed_count > 0) {
-        return gf_say(GF_BAD_ARGUMENT, "%s.%s: its feeds are NULL", trip->model->spec->name,
-                         signature->name);
-    }
-    for (int32_t i = 0; i < signature->feed_count; i++) {
-        const gf_tensor_spec *tensor = &signature->feeds[i];
-        if (feeds[i].dims == NULL && sizes == NULL && tensor->rank > 0) {
-            return gf_say(GF_BAD_ARGUMENT, "%s.%s: feed %s has no shape, and no sizes are given",
-                             trip->model->spec->name, signature->name, tensor->name);
-        }
-        if (feeds[i].dims == NULL) {
-            gf_run_feed_data(trip->run, i, feeds[i].data);
-            continue;
-        }
-        for (int32_t k = 0; k < tensor->rank; k++) {
-            if (feeds[i].dims[k] < 0) {
-                return gf_say(GF_BAD_SIZE, "%s.%s: axis %d of feed %s is negative: %lld",
-                              trip->model->spec->name, signature->name, k, tensor->name,
-                              (long long)feeds[i].dims[k]);
-            }
-        }
-        int32_t status =
-            gf_run_feed(trip->run, i, feeds[i].data, tensor->rank, feeds[i].dims);
-        if (status != GF_OK) {
-            return status;
-        }
-    }
-    return GF_OK;
-}
-
 static int32_t pin(gf_trip *trip)
 {
     int32_t status;
@@ -248,6 +215,55 @@ static int32_t deliver(const gf_trip *trip, const gf_result *results)
     return GF_OK;
 }
 
+static int32_t feed(gf_trip *trip, const int64_t *sizes, const gf_argument *feeds)
+{
+    const gf_signature_spec *signature = trip->signature;
+    if (feeds == NULL && signature->feed_count > 0) {
+        return gf_say(GF_BAD_ARGUMENT, "%s.%s: its feeds are NULL", trip->model->spec->name,
+                         signature->name);
+    }
+    for (int32_t i = 0; i < signature->feed_count; i++) {
+        const gf_tensor_spec *tensor = &signature->feeds[i];
+        if (feeds[i].dims == NULL && sizes == NULL && tensor->rank > 0) {
+            return gf_say(GF_BAD_ARGUMENT, "%s.%s: feed %s has no shape, and no sizes are given",
+                             trip->model->spec->name, signature->name, tensor->name);
+        }
+        if (feeds[i].dims == NULL) {
+            gf_run_feed_data(trip->run, i, feeds[i].data);
+            continue;
+        }
+        for (int32_t k = 0; k < tensor->rank; k++) {
+            if (feeds[i].dims[k] < 0) {
+                return gf_say(GF_BAD_SIZE, "%s.%s: axis %d of feed %s is negative: %lld",
+                              trip->model->spec->name, signature->name, k, tensor->name,
+                              (long long)feeds[i].dims[k]);
+            }
+        }
+        int32_t status =
+            gf_run_feed(trip->run, i, feeds[i].data, tensor->rank, feeds[i].dims);
+        if (status != GF_OK) {
+            return explain(trip, status);
+        }
+    }
+    return GF_OK;
+}
+
+/* A run up to its commit. Whatever is wrong has been said. */
+static int32_t attempt(gf_trip *trip, const gf_argument *feeds, const gf_result *results)
+{
+    int32_t status = pin(trip);
+    status = status == GF_OK ? gf_run_bind(trip->run, trip->model->heap) : status;
+    if (status != GF_OK) {
+        return explain(trip, status);
+    }
+    status = check_arguments(trip, feeds, results);
+    if (status != GF_OK) {
+        return status;
+    }
+    status = gf_run_step(trip->run, 0);
+    return status == GF_OK ? deliver(trip, results) : explain(trip, status);
+}
+
 int32_t gf_model_run(gf_model *model, int32_t signature, const int64_t *sizes,
                      const gf_argument *feeds, const gf_result *results)
 {
@@ -259,7 +275,7 @@ int32_t gf_model_run(gf_model *model, int32_t signature, const int64_t *sizes,
     const gf_description *d = trip.step->description;
     if (results == NULL && d->output_count > 0) {
         status = gf_say(GF_BAD_ARGUMENT, "%s.%s: its results are NULL", model->spec->name,
-                           trip.signature->name);
+                        trip.signature->name);
         end(&trip);
         return status;
     }
@@ -268,25 +284,10 @@ int32_t gf_model_run(gf_model *model, int32_t signature, const int64_t *sizes,
             gf_run_receive(trip.run, i, results[i].data, results[i].bytes);
         }
     }
-    int32_t worded = 1; /* the message is already there */
     status = feed(&trip, sizes, feeds);
-    if (status == GF_OK || status == GF_FEED_MISMATCH) {
-        worded = 0;
-    }
-    if (status == GF_OK && (status = pin(&trip)) == GF_OK &&
-        (status = gf_run_bind(trip.run, model->heap)) == GF_OK) {
-        status = check_arguments(&trip, feeds, results);
-        worded = status != GF_OK;
-        if (status == GF_OK && (status = gf_run_step(trip.run, 0)) == GF_OK) {
-            status = deliver(&trip, results);
-            worded = status != GF_OK;
-            if (status == GF_OK) {
-                gf_run_commit(trip.run);
-            }
-        }
-    }
-    if (status != GF_OK && !worded) {
-        explain(&trip, status);
+    status = status == GF_OK ? attempt(&trip, feeds, results) : status;
+    if (status == GF_OK) {
+        gf_run_commit(trip.run);
     }
     end(&trip);
     return status;

@@ -312,3 +312,15 @@ def test_shared_libraries_need_the_c_library_alone(tmp_path):
     shown = names(library, "-D", "--defined-only") - {"gf_model_entry"}
     assert all(name.startswith("digits_") for name in shown)
     assert not [n for n in names(library, "-D", "-u") if n.startswith(("gf_", "_Z", "Py", "LLVM"))]
+
+
+def test_numbers_are_those_of_the_c_headers():
+    from graphflow.export import model, model_object
+
+    headers = Path(gf.__file__).resolve().parent / "native" / "include" / "graphflow"
+    dtypes = (headers / "dtype.h").read_text()
+    for name, number in model_object.NUMBERS.items():
+        assert f"GF_{name.upper()} = {number}," in dtypes
+    text = (headers / "model.h").read_text()
+    assert f"#define GF_MODEL_FORM {model_object.FORM}\n" in text
+    assert model.COMPUTED == -(2**63) and "#define GF_COMPUTED INT64_MIN" in text
