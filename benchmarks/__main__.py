@@ -15,7 +15,10 @@ from .runner import DEFAULT, ROOT, Record, Runner, Settings
 from .systems import SYSTEMS
 from .workloads import WORKLOADS, Workload, by_name, matching
 
-STUDIES = ("dispatch_cost", "steps", "sizes", "lengths", "compile_time", "planned_memory")
+STUDIES = (
+    "dispatch_cost", "steps", "sizes", "lengths", "loops", "exports", "compile_time",
+    "planned_memory",
+)  # fmt: skip
 ABLATIONS = "ablations"
 RESULTS = ROOT / "benchmarks" / "results"
 SCRATCH = ROOT / "build" / "benchmarks"
