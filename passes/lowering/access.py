@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...ir.node import Tensor
+from ...ir.op import VIEW
 from ...loop import nodes as loop
 from ...loop.nodes import Buffer, Const, Expr, Let, Load, SizeOf, Var
 from ...sizes import Dim, multiply, product
 from ..analysis.index_math import Form
+from ..analysis.relations import scalar_constant
 from ..fusion.cluster import POINTWISE, Cluster
 from .context import KernelBuilder
 
@@ -68,6 +70,103 @@ def access_pattern(builder: KernelBuilder, cluster: Cluster) -> Pattern | None:
         Access(x.buffer, x.constant, tuple(x.steps[group[-1]] for group in groups)) for x in reads
     ]
     return Pattern([[dims[axis] for axis in group] for group in groups], grouped)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the elements of a tensor lie: `buffer[start + sum of step * index]` over the parts of
+    each of its dimensions, (count, step) from the outermost to the innermost."""
+
+    buffer: Buffer
+    start: Form
+    parts: tuple[tuple[tuple[Dim, Dim], ...], ...]
+
+
+_MOVES = ("slice", "transpose")  # besides views: operations whose elements are elements
+_MOST_PARTS = 8  # that dimensions are cut into before their elements are taken to lie anywhere
+
+
+def place_of(builder: KernelBuilder, tensor: Tensor) -> Place | None:
+    """Where a tensor lies that is stored, or that only moves what is; None where steps do not
+    say it, or where its elements are computed."""
+    source = tensor
+    while builder.storage_of(source) is None:
+        node = source.node
+        if node.op.kind != VIEW and node.op.name not in _MOVES:
+            return None
+        source = node.inputs[0]
+    if scalar_constant(source.node) is not None or builder.storage_of(source) in builder.pending:
+        return None
+    counts: list[tuple[Dim, ...]] = [(dim,) for dim in tensor.dims]
+    while sum(map(len, counts)) <= len(counts) + _MOST_PARTS:
+        found = _place(builder, tensor, counts)
+        if not isinstance(found, list):
+            return found
+        counts = found
+    return None
+
+
+def _place(
+    builder: KernelBuilder, tensor: Tensor, counts: list[tuple[Dim, ...]]
+) -> Place | list[tuple[Dim, ...]] | None:
+    """The place, with the dimensions in these parts; or smaller parts to try."""
+    math = builder.math
+    with builder.captured() as block:
+        variables = [[builder.variable("d", count) for count in parts] for parts in counts]
+        index = tuple(
+            math.linear(builder.forms(own), parts)
+            for own, parts in zip(variables, counts, strict=True)
+        )
+        value = builder.element(tensor, index)
+    lets = {id(stmt.var): stmt.value for stmt in block if isinstance(stmt, Let)}
+    value = lets.get(id(value), value)
+    if not isinstance(value, Load) or not isinstance(value.target, Buffer):
+        return None
+    start = math.of(_inlined(value.index, lets))
+    steps = [[start.coefficient(variable) for variable in own] for own in variables]
+    for own, its_steps in zip(variables, steps, strict=True):
+        for variable, step in zip(own, its_steps, strict=True):
+            start = math.add(start, math.scale(math.of(variable), step), -1)
+    for axis, own in enumerate(variables):
+        for number, variable in enumerate(own):
+            parts = [part for atom, _ in start.terms for part in _around(atom, variable)]
+            if parts:
+                cut = _cut(counts[axis][number], parts)
+                if cut is None:
+                    return None
+                whole = counts[axis]
+                return [
+                    *counts[:axis],
+                    (*whole[:number], *cut, *whole[number + 1 :]),
+                    *counts[axis + 1 :],
+                ]
+    parts_of = tuple(
+        tuple(zip(parts, its_steps, strict=True))
+        for parts, its_steps in zip(counts, steps, strict=True)
+    )
+    return Place(value.target, start, parts_of)
+
+
+def _around(expr: Expr, variable: Var) -> list[Expr]:
+    """The expressions inside `expr` that have a variable for an operand; it alone where it is."""
+    if expr is variable:
+        return [expr]
+    if not isinstance(expr, loop.Apply):
+        return []
+    own: list[Expr] = [expr] if any(arg is variable for arg in expr.args) else []
+    return own + [part for arg in expr.args for part in _around(arg, variable)]
+
+
+def _cut(count: Dim, parts: Sequence[Expr]) -> tuple[Dim, Dim] | None:
+    """A dimension in two, where a division takes it apart."""
+    for part in parts:
+        if isinstance(part, loop.Apply) and part.op in ("floordiv", "mod"):
+            divisor = part.args[1]
+            if isinstance(divisor, Const) and isinstance(count, int):
+                inner = int(divisor.value)
+                if 1 < inner < count and count % inner == 0:
+                    return count // inner, inner
+    return None
 
 
 def _one_step(outer: Dim | None, inner: Dim | None, dim: Dim) -> bool:
