@@ -56,7 +56,8 @@ def operand(builder: KernelBuilder, side: Side, left: bool) -> Operand:
     parts = place.parts if place is not None else _likely_parts(builder, side.tensor)
     rows, columns = _runs(_parts(side.row, parts)), _runs(_parts(side.column, parts))
     row, column = _single(rows), _single(columns)
-    contiguous = "column" if column == 1 else "row" if row == 1 else ""
+    along = columns[-1][1] if columns else 0, rows[-1][1] if rows else 0
+    contiguous = "column" if along[0] == 1 else "row" if along[1] == 1 else ""
     strided = None
     if place is not None:
         from_start = _offset(builder, _parts(side.batch, parts), place.start)

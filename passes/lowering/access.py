@@ -14,7 +14,7 @@ from ...ir.node import Tensor
 from ...ir.op import VIEW
 from ...loop import nodes as loop
 from ...loop.nodes import Buffer, Const, Expr, Let, Load, SizeOf, Var
-from ...sizes import Dim, multiply, product
+from ...sizes import Dim, is_nonnegative, multiply, product
 from ..analysis.index_math import Form
 from ..analysis.relations import scalar_constant
 from ..fusion.cluster import POINTWISE, Cluster
@@ -140,6 +140,9 @@ def _place(
                     (*whole[:number], *cut, *whole[number + 1 :]),
                     *counts[axis + 1 :],
                 ]
+    # Micro-kernels are given the part of a buffer that begins with their first element.
+    if not all(is_nonnegative(step) for its_steps in steps for step in its_steps):
+        return None
     parts_of = tuple(
         tuple(zip(parts, its_steps, strict=True))
         for parts, its_steps in zip(counts, steps, strict=True)
