@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from ...ir.node import Tensor
 from ...ir.op import POINTWISE, VIEW
-from ...loop.nodes import Expr
+from ...loop.nodes import Expr, Load
 from ...sizes import Dim, multiply
 from ..analysis.index_math import Form
 from ..analysis.relations import scalar_constant
-from ..lowering.access import place_of
+from ..lowering.access import Place, place_of
 from ..lowering.context import KernelBuilder
 from .spec import Operand, Strided, assumed
 
@@ -58,15 +58,17 @@ def operand(builder: KernelBuilder, side: Side, left: bool) -> Operand:
     row, column = _single(rows), _single(columns)
     along = columns[-1][1] if columns else 0, rows[-1][1] if rows else 0
     contiguous = "column" if along[0] == 1 else "row" if along[1] == 1 else ""
-    strided = None
+    read, strided = reader(builder, side), None
     if place is not None:
-        from_start = _offset(builder, _parts(side.batch, parts), place.start)
+        batches, zero = _runs(_parts(side.batch, parts)), builder.math.constant(0)
+        from_start = _offset(builder, batches, place.start)
         if row is not None and column is not None:
             strided = Strided(place.buffer, from_start, row, column)
         elif left and columns and assumed(columns[-1][0]) >= _SHORTEST_RUN:
-            offset = _offset(builder, _parts(side.row, parts), builder.math.constant(0))
+            offset = _offset(builder, rows, zero)
             strided = Strided(place.buffer, from_start, row=offset, runs=columns)
-    return Operand(reader(builder, side), strided, contiguous, cost)
+        read = _loader(builder, place, (batches, rows, columns))
+    return Operand(read, strided, contiguous, cost)
 
 
 Parts = Sequence[tuple[Dim, Dim]]  # (count, step) from the outermost to the innermost
@@ -78,17 +80,31 @@ def _parts(group: Sequence[int], parts: Sequence[Parts]) -> Parts:
 
 def _offset(builder: KernelBuilder, parts: Parts, start: Form) -> Callable[[Expr], Expr]:
     """Where an index over several parts is."""
+    return lambda index: builder.math.expr(_moved(builder, start, parts, index))
+
+
+def _loader(
+    builder: KernelBuilder, place: Place, groups: Sequence[Parts]
+) -> Callable[[Expr, Expr, Expr], Expr]:
+    """What reads the element at an index over each of the groups."""
+
+    def read(*indices: Expr) -> Expr:
+        at = place.start
+        for parts, index in zip(groups, indices, strict=True):
+            at = _moved(builder, at, parts, index)
+        return Load(place.buffer, builder.math.expr(at))
+
+    return read
+
+
+def _moved(builder: KernelBuilder, start: Form, parts: Parts, index: Expr) -> Form:
+    """`start` and what an index over several parts adds to it."""
     math = builder.math
-
-    def offset(index: Expr) -> Expr:
-        (form,) = builder.forms((index,))
-        total = start
-        numbers = math.split(form, [count for count, _ in parts])
-        for (_, step), number in zip(parts, numbers, strict=True):
-            total = math.add(total, math.scale(number, step))
-        return math.expr(total)
-
-    return offset
+    (form,) = builder.forms((index,))
+    numbers = math.split(form, [count for count, _ in parts])
+    for (_, step), number in zip(parts, numbers, strict=True):
+        start = math.add(start, math.scale(number, step))
+    return start
 
 
 def _runs(parts: Parts) -> tuple[tuple[Dim, Dim], ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from ...dtypes import DType
 from ...loop import nodes as loop
-from ...loop.nodes import Buffer, Const, Expr, Local, Stmt, Var
+from ...loop.nodes import Buffer, Const, Expr, Local, Stmt
 from ...sizes import Dim, ceildiv
 from .spec import (
     ContractionSpec,
@@ -139,7 +139,7 @@ def _pack_rows(spec: ContractionSpec, packed: Buffer) -> list[Stmt]:
 
 
 def _turned(
-    dtype: DType,
+    spec: ContractionSpec,
     side: int,
     row: Callable[[int, Expr], Expr],
     packed: Buffer,
@@ -147,17 +147,21 @@ def _turned(
     step: int,
 ) -> list[Stmt]:
     """packed[start + c * step + r] = row(r, c), loading along c and storing along r."""
-    square = Local("square", dtype, (side * side,))
-    body: list[Stmt] = [square]
-    for r in range(side):
-        lane = Var("lane")
-        element = loop.Store(square, loop.add(Const(r * side), lane), row(r, lane))
-        body.append(loop.For(lane, Const(side), loop.VECTOR, (element,)))
-    for c in range(side):
-        lane = Var("lane")
+    square = Local("square", spec.dtype, (side * side,))
+
+    def load(r: int, lane: Expr) -> list[Stmt]:
+        return [loop.Store(square, loop.add(Const(r * side), lane), row(r, lane))]
+
+    def store(c: int, lane: Expr) -> list[Stmt]:
         value = loop.Load(square, loop.add(loop.mul(lane, Const(side)), Const(c)))
         place = loop.add(loop.add(start, Const(c * step)), lane)
-        body.append(loop.For(lane, Const(side), loop.VECTOR, (loop.Store(packed, place, value),)))
+        return [loop.Store(packed, place, value)]
+
+    body: list[Stmt] = [square]
+    for number in range(side):
+        body += repeat(spec, "lane", side, loop.VECTOR, partial(load, number))
+    for number in range(side):
+        body += repeat(spec, "lane", side, loop.VECTOR, partial(store, number))
     return body
 
 
@@ -226,7 +230,7 @@ def _pack_panels(
 
             start = loop.linear((batch, panel, k), (spec.batch, panels, spec.k))
             more, (start,) = named(("start", loop.add(loop.mul(start, Const(width)), across)))
-            return [*lets, *more, *_turned(spec.dtype, side, row, packed, start, width)]
+            return [*lets, *more, *_turned(spec, side, row, packed, start, width)]
 
         body = repeat(
             spec, "i", whole, loop.SERIAL,
