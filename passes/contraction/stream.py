@@ -22,6 +22,7 @@ from .spec import (
 MOST_ROWS = 3  # of A; from four on, sums in registers are as good
 _PRODUCTS = 8  # multiply-adds between a load and a store of a vector of sums
 _LEAST_COLUMNS = 128  # of a task: runs of memory long enough to be fetched ahead of their use
+_LINE = 64  # bytes that go through the caches together
 _MOST_SUMS = 4096  # of a task, so that they stay in the first cache
 # Elements of B: what one thread does alone, and of a task that finds its part in the second cache
 # again in the next run.
@@ -121,6 +122,7 @@ def _columns(spec: ContractionSpec) -> int:
     if elements >= _ALONE:
         tasks = min(_MOST_TASKS, max(_FEWEST_TASKS, elements // _TASK))
     tasks = count_of(tasks, max(1, assumed(spec.batch)))
-    wanted = count_of(count_of(n, tasks), _LEAST_COLUMNS) * _LEAST_COLUMNS
-    most = _MOST_SUMS // max(1, assumed(spec.m)) // _LEAST_COLUMNS * _LEAST_COLUMNS
+    line = max(1, _LINE // spec.dtype.bytes)
+    wanted = count_of(count_of(n, tasks), line) * line
+    most = _MOST_SUMS // max(1, assumed(spec.m)) // line * line
     return max(_LEAST_COLUMNS, min(most, wanted))
