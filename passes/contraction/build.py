@@ -25,6 +25,8 @@ to be read in place.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .direct import build_direct, build_dot
 from .spec import (
     Contraction,
@@ -35,6 +37,7 @@ from .spec import (
     assumed,
     count_of,
 )
+from .live import listed
 from .stream import MOST_ROWS, build_stream, stream_cycles
 from .tile import build_tile
 from .tiling import LATENCY, Tiling, product_cycles, tiling
@@ -53,6 +56,15 @@ def contraction_nest(
     `structure` ("direct", "stream", "dot" or "tile") overrides the choice; "stream" needs m to be a
     number, "dot" m or n.
     """
+    if spec.live is not None:
+        spec, listing = listed(spec)
+        built = build_tile(spec, tiling(spec, target))
+        assert spec.live is not None and spec.live.order is not None
+        return replace(
+            built,
+            pack_a=(*listing, *built.pack_a),
+            workspaces=(spec.live.order, *built.workspaces),
+        )
     tiles = tiling(spec, target)
     chosen = structure or min(_costs(spec, tiles).items(), key=lambda item: item[1])[0]
     if chosen == "direct":
