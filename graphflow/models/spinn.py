@@ -15,7 +15,7 @@ from ..nn.trees import ThinStack, TreeLSTM
 from ..ops.arithmetic import maximum
 from ..ops.convert import convert, reject
 from ..ops.creation import range as range_of
-from ..ops.creation import zeros
+from ..ops.creation import zeros, zeros_like
 from ..ops.cumulative import cumsum
 from ..ops.effects import Assert
 from ..ops.index_check import checked
@@ -114,9 +114,14 @@ def spinn(
                 if not given:
                     logits = predict(seen)
                     now = _chosen(stack, logits)
-            c, h = compose([(memory_left, left), (memory_right, right)], seen)
-            phrases = concat([h, c], 1)
-            stack = stack.pushed(number, equal(now, SHIFT), equal(now, REDUCE), phrases)
+            # Products of zeros are not computed: few stacks are reduced in a step.
+            reduces = equal(now, REDUCE)
+            c, h = compose(
+                [(memory_left, _only(reduces, left)), (memory_right, _only(reduces, right))],
+                None if seen is None else _only(reduces, seen),
+            )
+            phrases = _only(reduces, concat([h, c], 1))
+            stack = stack.pushed(number, equal(now, SHIFT), reduces, phrases)
             return (stack, state), (seen if given else logits, now)
 
         start = ThinStack.of_words(rows, lengths, steps)
@@ -131,6 +136,11 @@ def spinn(
             transitions = where(numbers[:, None] < bound, taken, SKIP)
             transitions = transpose(transitions)
     return Spinn(stack.top(), transitions, logits)
+
+
+def _only(rows: Tensor, x: Tensor) -> Tensor:
+    """`x` with zeros in other rows."""
+    return where(rows, x, zeros_like(x))
 
 
 def transition_loss(logits, transitions) -> Tensor:

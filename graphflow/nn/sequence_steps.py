@@ -30,13 +30,16 @@ def bounded_step(cell, inputs: Any, state: Any, time, lengths: Tensor | None) ->
     time: an int or an integer scalar. lengths: [batch], or None where no sequence ends.
     Where `time` is not below the length, the output is zeros and the state the one before. What
     the inputs hold there is never looked at: the cell sees zeros, so that not even NaN or
-    infinities of a padding reach a gradient.
+    infinities of a padding reach a gradient. It sees zeros in the place of the state, too: products
+    of rows that are zero are not computed.
     """
     if lengths is None:
         return _stepped(cell, inputs, state)
     within = convert(time, lengths.dtype) < lengths
-    inputs = choose_rows(within, inputs, map_structure(zeros_like, inputs))
-    output, new_state = _stepped(cell, inputs, state)
+    inputs, seen = (
+        choose_rows(within, given, map_structure(zeros_like, given)) for given in (inputs, state)
+    )
+    output, new_state = _stepped(cell, inputs, seen)
     output = choose_rows(within, output, map_structure(zeros_like, output))
     return output, choose_rows(within, new_state, state)
 
