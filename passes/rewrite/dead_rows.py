@@ -13,6 +13,7 @@ anything counts as zero: infinities and NaNs of other operands do not come back 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 from ...ir.node import Node, Tensor
 from ...ir.op import find
@@ -39,14 +40,14 @@ _NONE: Masks = frozenset()
 def dead_rows(program: Program) -> Program:
     """`program` without products of rows that are known to be zeros."""
     known: dict[Tensor, Masks] = {}
-    # Interned nodes have no order of their own: of several masks, the one met first is used.
-    numbers: dict[Tensor, int] = {}
+    numbers: dict[Tensor, int] = {}  # of masks, as they were met: sets have no order
 
     def masks(tensor: Tensor) -> Masks:
         return known.get(tensor, _NONE)
 
-    def first(found: Masks) -> Tensor:
-        return min(found, key=numbers.__getitem__)
+    def all_of(found: Masks) -> Tensor:
+        first, *others = sorted(found, key=numbers.__getitem__)
+        return reduce(find("logical_and"), others, first)
 
     def rule(node: Node) -> Tensor | None:
         if len(node.outputs) != 1 or node.controls or node.serial:
@@ -57,7 +58,7 @@ def dead_rows(program: Program) -> Program:
             numbers.setdefault(mask, len(numbers))
             if mask in masks(node.inputs[1]) and node.inputs[1].dims == result.dims:
                 return node.inputs[1]
-        made = _without_dead(node, masks, first)
+        made = _without_dead(node, masks, all_of)
         zeros = _zeros(node, mask, masks)
         if zeros:
             known[made if made is not None else result] = zeros
@@ -159,7 +160,7 @@ def _of_product(node: Node, masks: Callable[[Tensor], Masks]) -> Masks:
 
 
 def _without_dead(
-    node: Node, masks: Callable[[Tensor], Masks], first: Callable[[Masks], Tensor]
+    node: Node, masks: Callable[[Tensor], Masks], all_of: Callable[[Masks], Tensor]
 ) -> Tensor | None:
     """A product without the rows that are zero."""
     if node.op.name != "contract" or any(node.attrs["batch"]):
@@ -175,19 +176,21 @@ def _without_dead(
         found = masks(a)
         if not found or not _is_worth(node, rows):
             return None
-        live = first(found)
         return find("contract_where")(
-            _beneath(a, live), b, live, contracting=(sum_a, sum_b), of="rows"
+            _beneath(a, found), b, all_of(found), contracting=(sum_a, sum_b), of="rows"
         )
     place = sum_a.index(0)
     found = masks(a) | masks(b)
     if sum_b[place] != 0 or not found or not _is_worth(node, rows):
         return None
-    live = first(found)
     pairs = sorted(zip(sum_a, sum_b, strict=True))
     contracting = tuple(zip(*pairs, strict=True))
     return find("contract_where")(
-        _beneath(a, live), _beneath(b, live), live, contracting=contracting, of="summed"
+        _beneath(a, found),
+        _beneath(b, found),
+        all_of(found),
+        contracting=contracting,
+        of="summed",
     )
 
 
@@ -198,13 +201,13 @@ def _is_worth(node: Node, rows: Dim) -> bool:
     return estimate(total) >= _SMALLEST * estimate(rows)
 
 
-def _beneath(x: Tensor, live: Tensor) -> Tensor:
+def _beneath(x: Tensor, found: Masks) -> Tensor:
     """What zeros were put into: rows that are not live are not read."""
     node = x.node
-    if _mask_of(node) is live and node.inputs[1].dims == x.dims:
-        return _beneath(node.inputs[1], live)
+    if _mask_of(node) in found and node.inputs[1].dims == x.dims:
+        return _beneath(node.inputs[1], found)
     if node.op.name == "concat" and node.attrs["axis"] != 0:
-        parts = [_beneath(part, live) for part in node.inputs]
+        parts = [_beneath(part, found) for part in node.inputs]
         if any(part is not old for part, old in zip(parts, node.inputs, strict=True)):
             return find("concat")(*parts, axis=node.attrs["axis"])
     return x
