@@ -3,7 +3,7 @@
 `contract_where` is `contract` of two tensors without batch dimensions and a mask, bool, of the
 leading dimensions of the first one:
 
-    of="rows"    contract_where(a[m,k], b[k,n], live[m])  -->  [m,n], zeros in rows that are not live
+    of="rows"    contract_where(a[m,k], b[k,n], live[m])  -->  [m,n], zeros in rows not live
     of="summed"  contract_where(a[k,m], b[k,n], live[k])  -->  [m,n], the sum over live rows k
 
 What is not live is never read, and no work is done for it, so that its NaNs reach nothing. The two
@@ -21,7 +21,6 @@ from ..dtypes import bool_
 from ..errors import TypeRuleError
 from ..ir.node import Node, Tensor
 from ..ir.op import CONTRACT, Op, define, find
-from ..ir.types import TensorType
 from .contraction import contract
 from .convert import convert
 from .indexing import reshaped, transposed
@@ -51,10 +50,14 @@ def _infer(types, attrs, sizes):
     leading = tuple(range(rank))
     if attrs["of"] == ROWS:
         if rank > a.rank or set(leading) & set(sum_a):
-            raise TypeRuleError(f"{live} must be of the first dimensions of {a}, none of them summed")
+            raise TypeRuleError(
+                f"{live} must be of the first dimensions of {a}, none of them summed"
+            )
     elif attrs["of"] == SUMMED:
         if sum_a[:rank] != leading or sum_b[:rank] != leading:
-            raise TypeRuleError(f"{live} must be of the first dimensions of {a} and {b}, all summed")
+            raise TypeRuleError(
+                f"{live} must be of the first dimensions of {a} and {b}, all summed"
+            )
     else:
         raise TypeRuleError(f"of={attrs['of']!r} is neither {ROWS!r} nor {SUMMED!r}")
     for axis in leading:
@@ -65,19 +68,21 @@ def _infer(types, attrs, sizes):
 
 def _reference(arrays, attrs, node):
     a, b, live = arrays
+    product = contract.reference
+    assert product is not None
 
     def kept(x):
         mask = live.reshape(live.shape + (1,) * (x.ndim - live.ndim))
         return np.where(mask, x, np.zeros((), x.dtype))
 
     if attrs["of"] == SUMMED:
-        return contract.reference([kept(a), kept(b)], _plain(attrs), node)
+        return product([kept(a), kept(b)], _plain(attrs), node)
     # Zeros even where b is not finite.
-    return [kept(contract.reference([kept(a), b], _plain(attrs), node)[0])]
+    return [kept(product([kept(a), b], _plain(attrs), node)[0])]
 
 
 def _vjp(node: Node, gradients):
-    """Rows: dA = G·Bᵀ in the live rows, dB = Aᵀ·G over them. Summed: dA = B·Gᵀ, dB = A·G, in them."""
+    """Rows: dA = G·Bᵀ in live rows, dB = Aᵀ·G over them. Summed: dA = B·Gᵀ, dB = A·G in them."""
     a, b, live = node.inputs
     (g,) = gradients
     sum_a, sum_b = node.attrs["contracting"]

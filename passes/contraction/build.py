@@ -28,6 +28,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .direct import build_direct, build_dot
+from .live import listed
 from .spec import (
     Contraction,
     ContractionSpec,
@@ -37,7 +38,6 @@ from .spec import (
     assumed,
     count_of,
 )
-from .live import listed
 from .stream import MOST_ROWS, build_stream, stream_cycles
 from .tile import build_tile
 from .tiling import LATENCY, Tiling, product_cycles, tiling

@@ -205,9 +205,7 @@ def _pack_panels(
         def line(p: Expr) -> list[Stmt]:
             k = loop.add(first, p)
             start = loop.linear((batch, panel, k), (spec.batch, panels, spec.k))
-            lets, (start, k) = named(
-                ("start", loop.mul(start, Const(width))), ("k", k_at(spec, k))
-            )
+            lets, (start, k) = named(("start", loop.mul(start, Const(width))), ("k", k_at(spec, k)))
             body = lets + repeat(
                 spec, "v", present, loop.VECTOR,
                 lambda v: [

@@ -7,8 +7,8 @@ from ...loop import nodes as loop
 from ...loop.nodes import Buffer, Const, Expr, Invoke, Local, Stmt, Var
 from ...sizes import Dim, ceildiv, multiply
 from .kernels import dot_kernel, outer_kernel
-from .packing import Source, source_a, source_b
 from .live import depth_of, row_at, rows_of
+from .packing import Source, source_a, source_b
 from .spec import (
     Contraction,
     ContractionSpec,

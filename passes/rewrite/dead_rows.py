@@ -20,16 +20,16 @@ from ...ir.op import find
 from ...ir.program import Program
 from ...sizes import Dim, multiply, product
 from ..analysis.index_math import estimate
-from .rules import uniform
+from .rules import uniform, words
 
 # Rows and operations of one from which a list of those that count is worth making.
 _FEWEST = 4
 _SMALLEST = 1 << 12
 
 # What is zero where its (first) operand is.
-_KEEPING = frozenset(
+_KEEPING = words(
     "neg abs sign floor ceil round sqrt expm1 log1p sin tan asin atan sinh tanh asinh atanh erf "
-    "identity stop_gradient".split()
+    "identity stop_gradient cast"
 )
 # A tensor is zero in the rows where any of its masks does not hold. Masks are bool, of the first
 # dimension.
@@ -100,7 +100,7 @@ def _zeros(node: Node, mask: Tensor | None, masks: Callable[[Tensor], Masks]) ->
         if mask is not None:
             return of(inputs[1]) | {mask}
         return _both(inputs[1], inputs[2], of)
-    if name in _KEEPING or name == "cast":
+    if name in _KEEPING:
         return of(inputs[0])
     if name == "mul":
         return of(inputs[0]) | of(inputs[1])
