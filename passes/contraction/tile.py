@@ -301,8 +301,11 @@ class _Nest:
 
         chosen: tuple[Stmt, ...] = (call(tiles.rows),)
         if not isinstance(count, Const):
-            known = self.spec.m if self.spec.order_of_rows is None else None
-            for height in reversed(_lower_tiles(known, tiles.rows)):
+            lower = _lower_tiles(self.spec.m, tiles.rows)
+            if self.spec.order_of_rows is not None:
+                # All but the one that sums in parts: what a row gives is not to depend on others.
+                lower = _below(tiles.rows)
+            for height in reversed(lower):
                 few = loop.apply("le", count, Const(height))
                 chosen = (loop.If(few, (call(height),), chosen),)
         return list(chosen)
@@ -428,9 +431,13 @@ class _Together(_Nest):
         )
 
 
-def _lower_tiles(m: Dim | None, rows: int) -> tuple[int, ...]:
-    """Heights of lower tiles that the last rows may need (of an unknown number if None)."""
-    lower = heights(rows)[:-1]
+def _below(rows: int) -> tuple[int, ...]:
+    return heights(rows)[:-1]
+
+
+def _lower_tiles(m: Dim, rows: int) -> tuple[int, ...]:
+    """Heights of lower tiles that the last rows may need."""
+    lower = _below(rows)
     if lower and lower[0] > 1:
         lower = (1, *lower)
     if not isinstance(m, int):
