@@ -186,3 +186,17 @@ def test_sequences_cost_what_is_in_them(monkeypatch):
     )
     # Tiles are of 1, 4, 8 or 12 rows, so that not all of a lower one need be full.
     assert few.sum() / (batch * steps) <= part / whole < 2 * few.sum() / (batch * steps)
+
+
+def test_factors_of_columns_go_into_the_weights():
+    x, live = tf.placeholder(tf.float32, [ROWS, DEPTH]), tf.placeholder(tf.bool, [ROWS])
+    w, scale = tf.Variable(tf.ones([DEPTH, COLUMNS])), tf.Variable(tf.ones([COLUMNS]))
+    result = tf.matmul(tf.where(live, x, tf.zeros_like(x)), w) * scale
+    rng = np.random.default_rng(0)
+    a, b, c = (rng.standard_normal(t.shape.as_list()).astype("f4") for t in (x, w, scale))
+    chosen = rng.random(ROWS) < 0.5
+    with tf.Session() as session:
+        w.load(b, session)
+        scale.load(c, session)
+        found = session.run(result, {x: a, live: chosen})
+    np.testing.assert_allclose(found, chosen[:, None] * (a @ b) * c, rtol=1e-4, atol=1e-4)
