@@ -20,7 +20,7 @@ from .module import Module
 from .step import NAMES, write_step
 from .target import Target
 
-_PIECE = 40_000  # bytes of LLVM IR that are compiled at a time
+_PIECE = 16_000  # bytes of LLVM IR that are compiled at a time
 _PATIENCE = 0.0005  # seconds that a thread coming back from LLVM waits for the interpreter
 _OPTIMIZATION = 1  # of instruction selection and register allocation; no IR passes are run
 
@@ -156,7 +156,6 @@ def compile_plan(
     """
     report = report or Report()
     start = time.perf_counter()
-    module = Module(target)
     apart = linkable(target) and not report.want_assembly
     with _impatience, _Pieces(target, report, threads - 1) as pieces:
 
@@ -164,7 +163,8 @@ def compile_plan(
             if apart and module.pending > _PIECE:
                 pieces.add(module.piece())
 
-        report.functions = write_step(module, plan, symbols, written, names)
+        module = Module(target, written)
+        report.functions = write_step(module, plan, symbols, names)
         report.seconds["emit"] = time.perf_counter() - start
         if not pieces.all:
             return emit(module.text(), target, report)
