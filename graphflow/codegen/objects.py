@@ -39,9 +39,7 @@ class Report:
     functions: int = 0  # distinct kernels
 
 
-def emit(
-    text: str, target: Target, report: Report | None = None, machine: Any = None
-) -> bytes:
+def emit(text: str, target: Target, report: Report | None = None, machine: Any = None) -> bytes:
     """The object of a module's text. Who has a machine already (see llvm.py) may give it."""
     report = report or Report()
     start = time.perf_counter()
