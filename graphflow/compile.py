@@ -25,7 +25,7 @@ from .cache import CacheStats, DiskCache, Key
 from .errors import InternalError
 from .ir.graph import Graph
 from .ir.node import Node, Tensor, all_nodes
-from .ir.program import Origin, Program
+from .ir.program import Origin, Program, bound_in
 from .ir.types import TensorType
 from .ir.verify import verify as verify_program
 from .knobs import Knobs
@@ -358,8 +358,7 @@ class _Parts:
                 variables[node.attrs["variable"]] = None
             elif "function" in node.attrs:
                 functions[node.attrs["function"]] = None
-            trips += symbols_of(node.attrs.get("trips"))
-            trips += symbols_of(node.attrs.get("varying"))
+            trips += bound_in(node.attrs)
             for origin in program.origin(node):
                 origins[origin] = None
         for variable in program.updates:

@@ -21,7 +21,7 @@ from ..ops.shapes import size_as_tensor
 from ..sizes import product
 from .hoist import new_parameter, repeatable
 from .index_math import estimate
-from .loop_parts import Given, Loop, Stacked
+from .loop_parts import Given, Loop, Stacked, changes_sizes
 from .vectorize import Vectorizer
 
 _HEAVY = (CONTRACT, CONVOLVE)
@@ -34,7 +34,7 @@ def batch_iterations(program: Program) -> Program:
     """`program` with what does not depend on earlier iterations outside of its scans."""
 
     def rule(node: Node) -> Replaced | list[Tensor] | None:
-        if node.op is not scan_op or node.serial:
+        if node.op is not scan_op or node.serial or changes_sizes(node):
             return None
         return _Batch(program, node).run()
 

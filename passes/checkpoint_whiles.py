@@ -26,7 +26,7 @@ from ..ir.program import Program, Replaced, sizes_in
 from ..ops.control_flow import repeat_op, scan_op
 from ..sizes import Dim, Symbol, as_symbol, symbols_of
 from .bodies import inline
-from .loop_parts import Loop
+from .loop_parts import Loop, changes_sizes
 from .trim_bodies import stand_in
 
 FIRST = 16  # iterations of the first segment
@@ -58,7 +58,7 @@ def _pairs(program: Program) -> list[_Pair]:
     found = []
     for node in nodes:
         trips = as_symbol(node.attrs.get("trips"))
-        if node.op is not repeat_op or trips is None or node.serial or node.attrs.get("varying"):
+        if node.op is not repeat_op or trips is None or node.serial or changes_sizes(node):
             continue
         stacks = node.outputs[node.attrs["variables"] :]
         readers = {user for tensor in stacks for user in users[tensor]}
@@ -73,7 +73,7 @@ def _pairs(program: Program) -> list[_Pair]:
 def _goes_back(node: Node, stacks: Sequence[Tensor]) -> bool:
     """Whether a node is the scan back over these stacks and nothing else, with no rows of its
     own."""
-    if node.op is not scan_op or node.serial or node.attrs["bounded"]:
+    if node.op is not scan_op or node.serial or node.attrs["bounded"] or changes_sizes(node):
         return False
     loop = Loop.of(node)
     inside = {given.outside for given in loop.rows}

@@ -103,6 +103,7 @@ class BodyPlanner:
         begin: list[tuple[Hashable, Tensor]] = []  # memory, and what is in it at first
         again: list[tuple[Hashable, Hashable]] = []  # memory, and what is in it after an iteration
         rows_of_sizes = attrs.get("varying", ())
+        totals = {number: parts for number, *parts in attrs.get("totals", ())}
         varying = {number for number, *_ in rows_of_sizes}
         end: list[tuple[Tensor, Hashable]] = []  # results, and where they are at last
         for variable, parameter, start, result in zip(
@@ -137,11 +138,13 @@ class BodyPlanner:
                     self.spanning[there] = None
             self.spanning[here] = None
             begin.append((here, start))
-        outside: list[tuple[Hashable, Hashable, Dim]] = []  # row, the whole, bytes of a row
+        # Row, the whole, bytes of a row, and of those before where they differ.
+        outside: list[tuple[Hashable, Hashable, Dim, Dim | None]] = []
         for parameter, sequence in zip(rows, sequences, strict=True):
             row: Hashable = self._memory(parameter, ROW)
             known[parameter] = row
-            outside.append((row, self._place(sequence), _bytes(parameter)))
+            outside.append((row, self._place(sequence), _bytes(parameter), None))
+        told = [(size, outside[number][0]) for number, size in enumerate(attrs.get("sizes", ()))]
         known.update(zip(lasting, map(self._place, captured), strict=True))
         fetched = [key for key, _ in sub.outputs]
         go_on: Hashable = None
@@ -149,38 +152,48 @@ class BodyPlanner:
             go_on = known[fetched.pop(0)] = self._memory(region.results[0], ARENA)
             begin.append((go_on, node.inputs[0]))
             self.spanning[go_on] = None
-        for key, value, stack in zip(
-            fetched, results[carries:], node.outputs[carries:], strict=True
+        for number, (key, value, stack) in enumerate(
+            zip(fetched, results[carries:], node.outputs[carries:], strict=True)
         ):
             whole: Hashable = stack
-            if not scan and stack in around.places:
+            grows = not scan or number in totals
+            if grows and stack in around.places:
                 whole = self._memory(stack, STACK)
                 end.append((stack, whole))
-            elif not scan:
+            elif grows:
                 around.places[stack] = Place(STACK, 0)
             row = self._memory(value, ROW)
             known[key] = row
-            outside.append((row, whole, _bytes(value)))
-        for row, whole, _ in outside:
+            begin_at = multiply(totals[number][0], value.dtype.bytes) if number in totals else None
+            outside.append((row, whole, _bytes(value), begin_at))
+        for row, whole, *_ in outside:
             self.spanning[row] = self.spanning[whole] = None
         bound = self._place(bounds[0]) if bounds else None
         if bound is not None:
             self.spanning[bound] = None
         body = self._within(sub, known)
-        if varying:
-            first_sizes = tuple((v, starts[n].dims[axis]) for n, axis, v, _ in rows_of_sizes)
-            next_sizes = tuple(
-                (v, updates[variables[n]].dims[axis]) for n, axis, v, _ in rows_of_sizes
+        if varying or totals:
+            counts = {n: product(results[carries + n].dims) for n in totals}
+            first_sizes = (
+                *((v, starts[n].dims[axis]) for n, axis, v, _ in rows_of_sizes),
+                *((so_far, 0) for so_far, _ in totals.values()),
             )
-            last_sizes = tuple((o, v) for _, _, v, o in rows_of_sizes)
+            next_sizes = (
+                *((v, updates[variables[n]].dims[axis]) for n, axis, v, _ in rows_of_sizes),
+                *((so_far, so_far + counts[n]) for n, (so_far, _) in totals.items()),
+            )
+            last_sizes = (
+                *((o, v) for _, _, v, o in rows_of_sizes),
+                *((total, so_far) for so_far, total in totals.values()),
+            )
             self.before.append(Marked(lambda ids: Advance(first_sizes)))
             body.append(Marked(lambda ids: Advance(next_sizes)))
             self.after.append(Marked(lambda ids: Advance(last_sizes)))
         self._copied(again, "next", body)
         self._copied(begin, "begin", self.before)
         if bound is not None:
-            stacks = node.outputs[carries:]
-            self._cleared(stacks, bounds[0])
+            alike = [s for n, s in enumerate(node.outputs[carries:]) if n not in totals]
+            self._cleared(alike, bounds[0])
         if end:
             self._copied([(result, key) for result, key in end], "end", self.after)
 
@@ -190,8 +203,9 @@ class BodyPlanner:
                 attrs["length"] if scan else 0,
                 -1 if bound is None else ids(bound),
                 bool(scan and attrs["reverse"]),
-                tuple(Row(ids(row), ids(whole), size) for row, whole, size in outside),
+                tuple(Row(ids(row), ids(whole), *sizes) for row, whole, *sizes in outside),
                 tuple((ids(a), ids(b)) for a, b in swaps),
+                tuple((size, ids(row)) for size, row in told),
                 None if scan else attrs["trips"],
                 node,
             )

@@ -109,7 +109,7 @@ def _drop_dead(loop: Loop, wanted: set[Tensor]) -> None:
             break
         live += more
     loop.carried = [each for each in loop.carried if each in live]
-    loop.rows = [given for given in loop.rows if given.parameter in tensors]
+    loop.rows = [g for g in loop.rows if g.parameter in tensors or g.size is not None]
     loop.captured = [given for given in loop.captured if given.parameter in tensors]
 
 

@@ -177,7 +177,7 @@ def run_node(
         elif node.op.reference is None:
             raise InternalError(f"op {node.op.name} has no reference")
         elif node.regions:
-            bodies = [_Body(region, sizes) for region in node.regions]
+            bodies = [_Body(region, sizes, node) for region in node.regions]
             outputs = reference(arrays, node.attrs, node, bodies)
             trips = as_symbol(node.attrs.get("trips"))
             if trips is not None:
@@ -186,6 +186,11 @@ def run_node(
                 symbol = as_symbol(outside)
                 assert symbol is not None
                 sizes[symbol] = np.shape(outputs[number])[axis]
+            first = node.attrs.get("carries", node.attrs.get("variables", 0))
+            for number, _, outside in node.attrs.get("totals", ()):
+                symbol = as_symbol(outside)
+                assert symbol is not None
+                sizes[symbol] = np.size(outputs[first + number])
             node = concrete(node, sizes)
         else:
             outputs = reference(arrays, node.attrs, node)
@@ -200,13 +205,17 @@ def run_node(
 class _Body:
     """A body as a function of arrays."""
 
-    def __init__(self, region: Region, sizes: Sizes):
+    def __init__(self, region: Region, sizes: Sizes, node: Node):
         self.region, self.sizes = region, sizes
+        self.told = [as_symbol(size) for size in node.attrs.get("sizes", ())]
+        self.first = node.attrs["carries"] if self.told else 0
         self.calls = 0
 
     def __call__(self, *arrays):
         self.calls += 1
-        return run_region(self.region, arrays, self.sizes)
+        rows = arrays[self.first : self.first + len(self.told)]
+        told = {symbol: int(row) for symbol, row in zip(self.told, rows, strict=True)}
+        return run_region(self.region, arrays, {**self.sizes, **told})
 
 
 def run_region(

@@ -37,18 +37,20 @@ class Origin:
 def found_out(attrs: Attrs) -> list[Symbol]:
     """The sizes that a loop tells when it has ended."""
     sizes = [attrs.get("trips"), *(row[3] for row in attrs.get("varying", ()))]
+    sizes += [row[2] for row in attrs.get("totals", ())]
     return [symbol for size in sizes for symbol in symbols_of(size)]
 
 
 def bound_in(attrs: Attrs) -> list[Symbol]:
     """The sizes that a loop gives a value, in its bodies or when it has ended."""
-    inside = (size for row in attrs.get("varying", ()) for size in symbols_of(row[2]))
-    return [*found_out(attrs), *inside]
+    inside = [row[2] for row in attrs.get("varying", ())]
+    inside += [row[1] for row in attrs.get("totals", ())]
+    return [*found_out(attrs), *symbols_of(inside), *symbols_of(attrs.get("sizes"))]
 
 
 def sizes_in(attrs: Attrs) -> list:
     """The sizes that an operation is told, where a loop may have found them out."""
-    values = [v for k, v in attrs.items() if k not in ("trips", "varying")]
+    values = [v for k, v in attrs.items() if k not in ("trips", "varying", "totals", "sizes")]
     return [value for value in values if isinstance(value, (tuple, Size))]
 
 

@@ -31,6 +31,7 @@ from ..plan import (
     Plan,
     PlanBuffer,
     Repeat,
+    Row,
 )
 from ..sizes import Dim, Size, is_trip_symbol, product, symbols_of
 from .evaluate import SizeValues, run_memories
@@ -232,20 +233,28 @@ class _Run:
     def _rows(self, mark: Repeat, here: int) -> None:
         places = {buffer.id: buffer for buffer in self.plan.buffers}
         for row in mark.rows:
-            size = self.sizes(row.bytes) // places[row.of].dtype.bytes
-            if places[row.of].place == STACK:
-                self._resize(row.of, max((here + 1) * size, self.values[row.of].size))
-            for table in (self.values, self.stored):
-                whole = table[row.of]
-                part = None if whole is None else whole[here * size : (here + 1) * size]
-                table[row.id] = part
+            if row.begin is None:
+                self._row(row, here * self.sizes(row.bytes), places[row.of])
+        self._bind({size: int(self.values[id_][0]) for size, id_ in mark.sizes})
+        for row in mark.rows:
+            if row.begin is not None:
+                self._row(row, self.sizes(row.begin), places[row.of])
+
+    def _row(self, row: Row, begin: int, whole: PlanBuffer) -> None:
+        first, size = begin // whole.dtype.bytes, self.sizes(row.bytes) // whole.dtype.bytes
+        if whole.place == STACK:
+            self._resize(row.of, max(first + size, self.values[row.of].size))
+        for table in (self.values, self.stored):
+            array = table[row.of]
+            table[row.id] = None if array is None else array[first : first + size]
 
     def _bind(self, found: Mapping[Size, int]) -> None:
         """Sizes become known, and with them what depends on them, which keeps what is in it."""
         symbols: dict = {Size.of(s): value for s, value in self.sizes.symbols.items()}
         self.sizes = SizeValues({**symbols, **found})
         for buffer in self.late:
-            self._resize(buffer.id, self.sizes(product(buffer.shape)))
+            if not set(found).isdisjoint(map(Size.of, symbols_of(buffer.shape))):
+                self._resize(buffer.id, self.sizes(product(buffer.shape)))
 
     def _resize(self, id_: int, count: int) -> None:
         for table in (self.values, self.stored):
