@@ -12,7 +12,7 @@ WORKLOADS = ("mlp-train", "simplecnn-train", "linknet-train", "resnet18-infer", 
 def left_out() -> list[tuple[str, ...]]:
     """Every pass and planning rule by itself; rewrite rules only together, with `simplify`."""
     from graphflow.passes import pipeline
-    from graphflow.passes.simplify import RULES
+    from graphflow.passes.rewrite.simplify import RULES
 
     rewrites = {rule.name for rule in RULES}
     return [(name,) for name in pipeline.names() if name not in rewrites]

@@ -85,7 +85,7 @@ from .ops.space_depth import *
 from .ops.state import *
 from .ops.tensor_shape import *
 from .ops.variables import *
-from .passes.differentiate import (
+from .passes.gradients.differentiate import (
     AggregationMethod,
     UnconnectedGradients,
     forward_gradients,

@@ -29,7 +29,7 @@ from .ir.program import Origin, Program, bound_in
 from .ir.types import TensorType
 from .ir.verify import verify as verify_program
 from .knobs import Knobs
-from .passes.functionalize import cut
+from .passes.cut.functionalize import cut
 from .passes.pipeline import PassOptions, run_graph_passes
 from .plan import ARENA, CONSTANT, FEED, KEPT, LATE, OUTPUT, ROW, STATE_IN, STATE_OUT, Output, Plan
 from .report import Report, describe, flops_of, with_sizes
@@ -238,7 +238,7 @@ def _compile(
 
     from .codegen.objects import Report as CodeReport
     from .codegen.objects import compile_plan
-    from .passes.build_plan import build_plan
+    from .passes.planning.build_plan import build_plan
 
     trace.stage("cut.gf", program)
     start = time.perf_counter()
@@ -308,7 +308,7 @@ def _checkpointed(
 ):
     """The program and its plan, or those with checkpoints in loops where that makes them smaller
     and they exceed the budget."""
-    from .passes.build_plan import build_plan
+    from .passes.planning.build_plan import build_plan
 
     if options.checkpoint or plan.peak_bytes is None or plan.peak_bytes <= budget:
         return program, plan
@@ -324,7 +324,7 @@ def _checkpointed(
 
 def _within(program: Program, plan: Plan, budget: int, target: Any, options: PassOptions):
     """The program and its plan, or smaller ones where they exceed the budget."""
-    from .passes.rematerialize import rematerialize
+    from .passes.planning.rematerialize import rematerialize
 
     start = time.perf_counter()
     after, smaller = rematerialize(program, plan, budget, target, options)

@@ -24,7 +24,7 @@ from .ir.node import Tensor
 from .ir.program import Program
 from .ir.types import TensorType
 from .ir.variable import VariableHandle
-from .passes.functionalize import cut
+from .passes.cut.functionalize import cut
 from .session_base import BaseSession, actual_sizes
 from .sizes import Symbol, evaluate, symbols_of
 

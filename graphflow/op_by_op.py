@@ -31,7 +31,7 @@ from .ir.op import EFFECT, LEAF, VIEW, find
 from .ir.program import Interner, Origin, Program, bound_in, sizes_in
 from .ir.variable import VariableHandle
 from .passes import pipeline
-from .passes.cluster import root
+from .passes.fusion.cluster import root
 from .sizes import is_trip_symbol, symbols_of
 
 _NO_PASSES = frozenset(pipeline.names())

@@ -222,7 +222,7 @@ class Session(BaseSession, runtime.Session):
         """The Call with checkpoints in its loops, if that is within the memory budget for these
         sizes, or the one compiled under the budget for just them; None if `info` is for no
         others."""
-        from .passes.checkpoint_loops import can_checkpoint
+        from .passes.loops.checkpoint_loops import can_checkpoint
 
         sizes = actual_sizes(info.step.program.bound_types(), shapes)
         if not sizes:

@@ -21,8 +21,12 @@ from typing import Any
 from ..ir.node import Tensor
 from ..ir.op import ATTEND, CONVOLVE
 from ..sizes import Dim, multiply, product
-from .access import access_pattern
-from .cluster import (
+from .analysis.index_math import Form, estimate
+from .analysis.relations import OTHER, count
+from .attention.lower import attention_loops
+from .contraction.lower import contraction_loops
+from .convolution.lower import convolution_loops
+from .fusion.cluster import (
     COLUMNS,
     CONCAT,
     CONTRACTION,
@@ -36,16 +40,12 @@ from .cluster import (
     Cluster,
     Fusion,
 )
-from .index_math import Form, estimate
-from .lower_attention import attention_loops
-from .lower_context import KernelBuilder, NestContext
-from .lower_contract import contraction_loops
-from .lower_convolve import convolution_loops
-from .lower_loops import compute, elements, every_element, inner, outer
-from .lower_reduce import columns_nest, full_nest, reduction_nest
-from .lower_rows import rows_nest
-from .lower_transpose import transposed_nest
-from .relations import OTHER, count
+from .lowering.access import access_pattern
+from .lowering.context import KernelBuilder, NestContext
+from .lowering.loops import compute, elements, every_element, inner, outer
+from .lowering.reduce import columns_nest, full_nest, reduction_nest
+from .lowering.rows import rows_nest
+from .lowering.transpose import transposed_nest
 
 _ABREAST = 8  # inputs of a concatenation in one loop
 

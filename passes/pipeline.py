@@ -11,23 +11,23 @@ from typing import Any
 from ..ir.node import Node, Tensor
 from ..ir.program import Program
 from ..ir.verify import verify
-from .batch_iterations import batch_iterations
-from .bodies import each_body
-from .check_numerics import check_numerics
-from .checkpoint_loops import checkpoint_loops
-from .checkpoint_whiles import checkpoint_whiles
-from .cse import cse
-from .dce import dce
-from .find_attention import find_attention
-from .fold import fold
-from .fold_scales import fold_scales
-from .hoist import hoist
-from .inline_calls import inline_calls
-from .layout import layout
-from .rotate_loops import rotate_loops
-from .simplify import RULES, simplify
-from .trim_bodies import trim_bodies
-from .unroll_loops import unroll_loops
+from .analysis.bodies import each_body
+from .convolution.fold_scales import fold_scales
+from .convolution.layout import layout
+from .loops.batch_iterations import batch_iterations
+from .loops.checkpoint_loops import checkpoint_loops
+from .loops.checkpoint_whiles import checkpoint_whiles
+from .loops.hoist import hoist
+from .loops.rotate_loops import rotate_loops
+from .loops.trim_bodies import trim_bodies
+from .loops.unroll_loops import unroll_loops
+from .rewrite.check_numerics import check_numerics
+from .rewrite.cse import cse
+from .rewrite.dce import dce
+from .rewrite.find_attention import find_attention
+from .rewrite.fold import fold
+from .rewrite.inline_calls import inline_calls
+from .rewrite.simplify import RULES, simplify
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import graphflow as tf
 from graphflow.ir.node import FrozenArray, Node, Tensor
 from graphflow.ir.op import find
 from graphflow.ir.program import Program
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 
 
 def op(name: str, *inputs, **attrs) -> Tensor:

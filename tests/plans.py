@@ -9,9 +9,9 @@ import numpy as np
 from graphflow.ir.evaluate import bind_sizes, run_program
 from graphflow.ir.graph import get_default_graph
 from graphflow.loop.evaluate_plan import run_plan
-from graphflow.passes.build_plan import build_plan
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 from graphflow.passes.pipeline import PassOptions, run_graph_passes
+from graphflow.passes.planning.build_plan import build_plan
 
 TARGET = SimpleNamespace(vector_bits=512, registers=32, l2=1 << 20)
 

@@ -24,6 +24,12 @@ LEVEL = {
     "__init__": 9, "commands": 9, "__main__": 9,
 }  # fmt: skip
 
+# The rooms below passes/, from the one that imports none of the others up.
+PASS_ROOMS = (
+    "analysis", "rewrite", "loops", "cut", "gradients", "fusion", "lowering", "contraction",
+    "convolution", "attention", "lower", "pipeline", "planning",
+)  # fmt: skip
+
 
 def modules() -> list[Path]:
     return sorted(p for p in ROOT.rglob("*.py"))
@@ -66,6 +72,25 @@ def test_imports_run_downwards(path: Path):
         for line, other in imported_rooms(path)
         if other != room(path) and level(other) > mine
     ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "passes").rglob("*.py")), ids=lambda p: p.stem)
+def test_rooms_of_passes_import_only_those_before_them(path: Path):
+    inside = path.relative_to(ROOT / "passes").with_suffix("").parts
+    if inside[0] == "__init__":
+        return
+    package = ["passes", *inside[:-1]]
+    mine = PASS_ROOMS.index(inside[0])
+    wrong = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not 0 < node.level <= len(package):
+            continue
+        module = package[: len(package) + 1 - node.level] + (node.module or "").split(".")
+        if len(module) < 2 or module[0] != "passes" or not module[1]:
+            continue
+        if module[1] != inside[0] and PASS_ROOMS.index(module[1]) >= mine:
+            wrong.append(f"line {node.lineno}: {inside[0]} imports {module[1]}")
     assert not wrong, "\n".join(wrong)
 
 

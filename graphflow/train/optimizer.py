@@ -26,7 +26,7 @@ from ..ops.indexed_slices import IndexedSlices
 from ..ops.indexing import gather
 from ..ops.logic import cast
 from ..ops.variables import Variable, trainable_variables
-from ..passes.differentiate import gradients
+from ..passes.gradients.differentiate import gradients
 from .slots import create_slot, create_slot_with_initializer, create_zeros_slot
 
 __all__ = ["Optimizer"]

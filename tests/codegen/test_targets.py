@@ -18,9 +18,9 @@ from graphflow.codegen.target import LEVELS, level
 from graphflow.compile import _Parts
 from graphflow.ir.graph import get_default_graph
 from graphflow.loop.parse import parse_kernel
-from graphflow.passes.build_plan import build_plan
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 from graphflow.passes.pipeline import PassOptions, run_graph_passes
+from graphflow.passes.planning.build_plan import build_plan
 
 from .object_symbols import symbols
 from .run_kernel import Loaded

@@ -21,7 +21,7 @@ from graphflow.ir.text import (
 from graphflow.ir.values_text import LineReader, ValuePrinter, ValueReader
 from graphflow.ir.verify import verify
 from graphflow.ops.region import composite
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 
 
 def round_trip(program):

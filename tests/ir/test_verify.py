@@ -15,7 +15,7 @@ from graphflow.ir.op import find
 from graphflow.ir.text import parse_program
 from graphflow.ir.types import TensorType
 from graphflow.ir.verify import verify
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 
 
 def program():

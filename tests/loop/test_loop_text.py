@@ -11,9 +11,9 @@ from graphflow.codegen.target import level
 from graphflow.loop.parse import parse_kernel
 from graphflow.loop.text import print_kernel
 from graphflow.loop.verify import verify
-from graphflow.passes.build_plan import build_plan
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 from graphflow.passes.pipeline import run_graph_passes
+from graphflow.passes.planning.build_plan import build_plan
 
 
 def kernels(graph, outputs, feeds):

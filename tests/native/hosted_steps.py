@@ -15,9 +15,9 @@ from graphflow.codegen.target import level
 from graphflow.compile import _Parts
 from graphflow.ir.evaluate import bind_sizes
 from graphflow.ir.graph import get_default_graph
-from graphflow.passes.build_plan import build_plan
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 from graphflow.passes.pipeline import PassOptions, run_graph_passes
+from graphflow.passes.planning.build_plan import build_plan
 from graphflow.plan import LATE, ROW, STACK, Output, Plan
 from graphflow.sizes import Size, evaluate
 

@@ -350,7 +350,7 @@ def channels_first_network(x, weights, scale):
 
 def test_transposes_of_channels_first_cancel(every_backend):
     """Nothing but the input is transposed, and the result is what channels last would give."""
-    from graphflow.passes.functionalize import cut
+    from graphflow.passes.cut.functionalize import cut
     from graphflow.passes.pipeline import run_graph_passes
 
     x = tf.placeholder(tf.float32, [None, 4, None, None])

@@ -8,7 +8,7 @@ import pytest
 import graphflow as tf
 from graphflow.errors import InvalidArgumentError, OutOfRangeError, TypeRuleError
 from graphflow.models.spinn import REDUCE, SHIFT, SKIP
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 from graphflow.passes.pipeline import PassOptions, run_graph_passes
 
 UNITS, DEPTH, TRACKER = 4, 3, 2

@@ -12,8 +12,8 @@ from graphflow.ir.graph import Graph
 from graphflow.ops.convert import convert
 from graphflow.ops.creation import placeholder
 from graphflow.ops.reduction import reduce_sum
-from graphflow.passes.differentiate import gradients
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
+from graphflow.passes.gradients.differentiate import gradients
 
 STEP = 1e-6
 # All run in float64, so those whose inputs are float64 would only repeat the others.

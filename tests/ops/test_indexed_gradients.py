@@ -16,8 +16,8 @@ from graphflow.ops.indexed_slices import IndexedSlices
 from graphflow.ops.indexing import gather
 from graphflow.ops.reduction import reduce_sum
 from graphflow.ops.scatter import MODES
-from graphflow.passes.differentiate import gradients
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
+from graphflow.passes.gradients.differentiate import gradients
 
 STEP = 1e-6
 

@@ -11,7 +11,7 @@ import graphflow as tf
 from graphflow.ir.evaluate import run_program
 from graphflow.ops.random import RANDOM_STATES, SESSION_SEED
 from graphflow.ops.random_bits import philox
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 
 # Random123's kat_vectors: counter, key, result of philox4x32 with 10 rounds.
 KNOWN = [

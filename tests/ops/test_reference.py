@@ -11,7 +11,7 @@ from graphflow.ir.evaluate import run_program
 from graphflow.ir.graph import Graph
 from graphflow.ops import arithmetic, slicing
 from graphflow.ops.creation import placeholder
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 
 RUNS = [
     pytest.param(case, symbolic, id=f"{case}-{'symbolic' if symbolic else 'static'}")

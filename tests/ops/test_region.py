@@ -12,7 +12,7 @@ from graphflow.ir.build import build
 from graphflow.ir.evaluate import run_program
 from graphflow.ir.types import TensorType
 from graphflow.ops import control_flow, region
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 
 SCALAR = TensorType(float32, ())
 X = np.array([1.0, 2.0, 3.0], np.float32)

@@ -14,12 +14,12 @@ from graphflow.ir.evaluate import run_program
 from graphflow.ir.text import print_program
 from graphflow.ir.verify import verify
 from graphflow.ops.region import composite
-from graphflow.passes.check_numerics import check_numerics
-from graphflow.passes.cse import cse
-from graphflow.passes.dce import dce
-from graphflow.passes.fold import fold
-from graphflow.passes.functionalize import cut
-from graphflow.passes.inline_calls import inline_calls
+from graphflow.passes.cut.functionalize import cut
+from graphflow.passes.rewrite.check_numerics import check_numerics
+from graphflow.passes.rewrite.cse import cse
+from graphflow.passes.rewrite.dce import dce
+from graphflow.passes.rewrite.fold import fold
+from graphflow.passes.rewrite.inline_calls import inline_calls
 
 
 def test_fold():

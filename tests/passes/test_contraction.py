@@ -12,8 +12,8 @@ from graphflow.codegen.target import host, level
 from graphflow.dtypes import DType, float32, float64, int8, int32, int64
 from graphflow.loop import nodes as loop
 from graphflow.loop.evaluate import SizeValues, run_kernel
-from graphflow.passes.contraction import ContractionSpec, Operand, Strided, contraction_nest
-from graphflow.passes.contraction_tiling import tiling
+from graphflow.passes.contraction.build import ContractionSpec, Operand, Strided, contraction_nest
+from graphflow.passes.contraction.tiling import tiling
 from graphflow.sizes import product, symbol
 
 

@@ -14,7 +14,7 @@ from graphflow.ir.evaluate import run_program
 from graphflow.ir.op import POINTWISE, Op, define, undefine
 from graphflow.ir.verify import verify
 from graphflow.ops.region import composite
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 
 
 def run(fetches, feeds=None, states=None):

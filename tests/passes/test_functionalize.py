@@ -19,7 +19,7 @@ from graphflow.ir.evaluate import run_program
 from graphflow.ir.text import print_program
 from graphflow.ir.types import TensorType
 from graphflow.ir.verify import verify
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 
 
 def program_of(fetches, feeds=(), types=None, bindings=None):

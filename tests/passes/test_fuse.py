@@ -9,7 +9,7 @@ from plans import check, plan_of, program_of
 import graphflow as tf
 from graphflow.loop.nodes import Local, statements
 from graphflow.loop.text import print_kernel
-from graphflow.passes.fuse import fuse
+from graphflow.passes.fusion.fuse import fuse
 
 
 def clusters(fetches, feeds, *disable) -> list[str]:

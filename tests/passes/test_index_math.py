@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from graphflow.loop import nodes as loop
 from graphflow.loop.nodes import Apply, Const, SizeOf, Var
-from graphflow.passes.index_math import IndexMath
+from graphflow.passes.analysis.index_math import IndexMath
 from graphflow.sizes import evaluate, product, symbol
 
 

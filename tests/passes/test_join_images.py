@@ -9,8 +9,8 @@ import graphflow as tf
 from graphflow.dtypes import float32
 from graphflow.loop import nodes as loop
 from graphflow.loop.nodes import Buffer, Const, For, Let, Load, Store, Var
-from graphflow.passes.index_math import IndexMath
-from graphflow.passes.join_images import join_images
+from graphflow.passes.analysis.index_math import IndexMath
+from graphflow.passes.fusion.join_images import join_images
 from graphflow.sizes import symbol
 
 ROWS, WIDTH = 3, 4

@@ -105,7 +105,7 @@ class _Maker:
             self.tensors.append(y)
 
     def size(self, tensor) -> int:
-        from graphflow.passes.index_math import estimate
+        from graphflow.passes.analysis.index_math import estimate
         from graphflow.sizes import product
 
         return estimate(product(tensor.dims), self.rows)

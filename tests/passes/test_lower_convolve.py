@@ -11,13 +11,13 @@ from plans import plan_of
 import graphflow as tf
 from graphflow.loop import nodes as loop
 from graphflow.ops.convolution import convolve
-from graphflow.passes.functionalize import cut
-from graphflow.passes.layout import layout
+from graphflow.passes.convolution.layout import layout
+from graphflow.passes.cut.functionalize import cut
 from graphflow.passes.pipeline import run_graph_passes
 from graphflow.sizes import ceildiv
 
 # Of the largest element. Direct sums differ from float64's by the rounding of one long sum;
-# minimal filtering also by that of its transforms (see passes/winograd.py).
+# minimal filtering also by that of its transforms (see passes/convolution/winograd.py).
 DIRECT, FILTERED = 3e-6, 1e-5
 
 

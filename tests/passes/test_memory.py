@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from plans import check, plan_of
 
 import graphflow as tf
-from graphflow.passes.memory import ALIGNMENT, Life, aligned, assign
+from graphflow.passes.planning.memory import ALIGNMENT, Life, aligned, assign
 from graphflow.sizes import symbol
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import graphflow as tf
 from graphflow.ir.evaluate import run_program
 from graphflow.ir.text import parse_program, pool_of, print_program
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 from graphflow.passes.pipeline import GRAPH_PASSES, PassOptions, names, run_graph_passes
 
 UNARY = [

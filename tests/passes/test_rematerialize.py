@@ -13,9 +13,9 @@ from graphflow.ir.evaluate import run_program
 from graphflow.ir.graph import reset_default_graph
 from graphflow.ir.text import parse_program, pool_of, print_program
 from graphflow.ir.verify import verify
-from graphflow.passes.build_plan import build_plan
 from graphflow.passes.pipeline import PassOptions
-from graphflow.passes.rematerialize import rematerialize
+from graphflow.passes.planning.build_plan import build_plan
+from graphflow.passes.planning.rematerialize import rematerialize
 
 RANDOM = np.random.default_rng(0)
 

@@ -11,8 +11,8 @@ from plans import check, plan_of
 
 import graphflow as tf
 from graphflow.loop import nodes as loop
-from graphflow.passes.cluster import POINTWISE, Cluster
-from graphflow.passes.side_by_side import MOST_WORK, branches
+from graphflow.passes.fusion.cluster import POINTWISE, Cluster
+from graphflow.passes.planning.side_by_side import MOST_WORK, branches
 from graphflow.plan import ARENA
 
 WIDTH, BATCH = 64, 32

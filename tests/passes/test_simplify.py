@@ -10,7 +10,7 @@ import graphflow as tf
 from graphflow.ir.evaluate import run_program
 from graphflow.ir.verify import verify
 from graphflow.passes.pipeline import PassOptions, run_graph_passes
-from graphflow.passes.simplify import RULES, simplify
+from graphflow.passes.rewrite.simplify import RULES, simplify
 
 NAMES = [rule.name for rule in RULES]
 

@@ -44,7 +44,7 @@ def weights_gradient(name, unknown):
 
 def tap_kernels(fetches, feeds, monkeypatch):
     """How many gradients are lowered in this way."""
-    from graphflow.passes import lower_convolve
+    from graphflow.passes.convolution import lower as lower_convolve
 
     count = []
     build = lower_convolve.build_taps

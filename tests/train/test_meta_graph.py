@@ -13,7 +13,7 @@ import pytest
 import graphflow as tf
 from graphflow import errors
 from graphflow.ir.text import pool_of, print_program
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 
 RANDOM = np.random.default_rng(7)
 

@@ -7,7 +7,7 @@ from cases import all_cases
 
 import graphflow as tf
 from graphflow.ir.text import pool_of, print_program
-from graphflow.passes.functionalize import cut
+from graphflow.passes.cut.functionalize import cut
 
 RUNS = [
     pytest.param(case, symbolic, id=f"{case}-{'symbolic' if symbolic else 'static'}")

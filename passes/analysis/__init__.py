@@ -1,0 +1,1 @@
+"""What passes find out about a program without changing it."""

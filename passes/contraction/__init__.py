@@ -1,0 +1,1 @@
+"""Contractions as Loop IR: tiles, packing and streams."""

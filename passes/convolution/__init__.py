@@ -1,0 +1,1 @@
+"""Convolutions: the forms they are put in, and their loops as contractions."""

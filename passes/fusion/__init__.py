@@ -1,0 +1,1 @@
+"""Program to Clusters: what is computed together in one nest of loops."""

@@ -1,0 +1,1 @@
+"""Derivatives, made of operations of the same graph."""

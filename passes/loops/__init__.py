@@ -1,0 +1,1 @@
+"""Program to Program: loops and branches, and the bodies in them."""

@@ -1,0 +1,1 @@
+"""Clusters to Loop IR: elementwise work, reductions, rows and transposes."""

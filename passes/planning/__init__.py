@@ -1,0 +1,1 @@
+"""Clusters to the Plan: order, memory, launches, and what a budget demands."""

@@ -1,0 +1,1 @@
+"""Program to Program: simpler operations, fewer of them, each once."""
