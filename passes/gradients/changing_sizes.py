@@ -47,7 +47,13 @@ class ChangingSizes:
         self.flat: dict[Tensor, Tensor] = {}
         self.read: dict[Tensor, Tensor] = {}
         self._scalars: dict[Dim, Tensor] = {}
+        # The same for all that is made of one loop.
         self._totals: dict[Tensor, tuple[Size, Size]] = {}
+        origin = graph.remade.get(node, node)
+        for each in (origin, *(made for made, first in graph.remade.items() if first is origin)):
+            carried = each.attrs.get("carries", each.attrs.get("variables"))
+            for number, *sizes in each.attrs.get("totals", ()):
+                self._totals[each.regions[-1].results[carried + number]] = tuple(sizes)
 
     def differ(self, tensor: Tensor) -> bool:
         """Whether a value of the loop's body has another size in each iteration."""
@@ -82,12 +88,13 @@ class ChangingSizes:
 
     def row_of_stack(self, body: Body, tensor: Tensor) -> Tensor:
         """The value that a tensor of the loop's body had, which the loop is to stack."""
-        self._totals[tensor] = symbol("size"), symbol("size")
-        whole = TensorType(tensor.dtype, (self._totals[tensor][1],))
+        total = self._totals.setdefault(tensor, (symbol("size"), symbol("size")))
+        whole = TensorType(tensor.dtype, (total[1],))
         self.flat[tensor] = body.parameter(whole)
         self.read[tensor] = self.row(body, self.flat[tensor], tensor)
         return self.read[tensor]
 
     def totals(self, numbers: Mapping[Tensor, int]) -> tuple[tuple[Any, ...], ...]:
-        """The attribute `totals` of the loop, whose stacks have these numbers."""
-        return tuple((numbers[tensor], *sizes) for tensor, sizes in self._totals.items())
+        """The attribute `totals` for new stacks of these numbers."""
+        found = ((number, self._totals.get(tensor)) for tensor, number in numbers.items())
+        return tuple((number, *sizes) for number, sizes in found if sizes is not None)
