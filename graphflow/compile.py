@@ -24,8 +24,9 @@ from . import runtime
 from .cache import CacheStats, DiskCache, Key
 from .errors import InternalError
 from .ir.graph import Graph
+from .ir.loop_sizes import bound_in
 from .ir.node import Node, Tensor, all_nodes
-from .ir.program import Origin, Program, bound_in
+from .ir.program import Origin, Program
 from .ir.types import TensorType
 from .ir.verify import verify as verify_program
 from .knobs import Knobs

@@ -339,8 +339,22 @@ def is_nonnegative(value: Dim) -> bool:
     if isinstance(value, int):
         return value >= 0
     if value._nonnegative is None:
-        value._nonnegative = all(c >= 0 and all(map(_atom_nonnegative, m)) for m, c in value.terms)
+        value._nonnegative = all(
+            c >= 0 and all(map(_atom_nonnegative, m)) for m, c in value.terms
+        ) or _is_at_least_a_quotient(value)
     return value._nonnegative
+
+
+def _is_at_least_a_quotient(value: Size) -> bool:
+    """Whether a value is known to be >= 0 since x // d is no more than x / d."""
+    for monomial, coefficient in value.terms:
+        atom = monomial[0] if len(monomial) == 1 else None
+        if coefficient < 0 and isinstance(atom, FloorDiv):
+            d = atom.denominator
+            if isinstance(d, int) and d > 0:
+                rest = value - Size.of(atom) * coefficient
+                return is_nonnegative(rest * d + atom.numerator * coefficient)
+    return False
 
 
 def _atom_nonnegative(atom: Atom) -> bool:

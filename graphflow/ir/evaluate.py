@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import FailedPreconditionError, GraphError, InternalError, InvalidArgumentError
-from ..sizes import Size, Symbol, as_symbol, evaluate, substitute
+from ..sizes import Size, Symbol, as_symbol, evaluate, substitute, symbols_of
 from .node import Attrs, Node, Region, Tensor
 from .op import LEAF
 from .program import Origin, Program
@@ -183,14 +183,12 @@ def run_node(
             if trips is not None:
                 sizes[trips] = bodies[-1].calls
             for number, axis, _, outside in node.attrs.get("varying", ()):
-                symbol = as_symbol(outside)
-                assert symbol is not None
-                sizes[symbol] = np.shape(outputs[number])[axis]
+                for symbol in symbols_of(outside):  # none where the same loop ran before
+                    sizes[symbol] = np.shape(outputs[number])[axis]
             first = node.attrs.get("carries", node.attrs.get("variables", 0))
             for number, _, outside in node.attrs.get("totals", ()):
-                symbol = as_symbol(outside)
-                assert symbol is not None
-                sizes[symbol] = np.size(outputs[first + number])
+                for symbol in symbols_of(outside):
+                    sizes[symbol] = np.size(outputs[first + number])
             node = concrete(node, sizes)
         else:
             outputs = reference(arrays, node.attrs, node)
@@ -207,7 +205,7 @@ class _Body:
 
     def __init__(self, region: Region, sizes: Sizes, node: Node):
         self.region, self.sizes = region, sizes
-        self.told = [as_symbol(size) for size in node.attrs.get("sizes", ())]
+        self.told = list(symbols_of(node.attrs.get("sizes", ())))
         self.first = node.attrs["carries"] if self.told else 0
         self.calls = 0
 

@@ -16,9 +16,10 @@ from typing import NoReturn
 from ..errors import GraphError, InternalError
 from ..sizes import symbols_of
 from .build import infer
+from .loop_sizes import bound_in
 from .node import Node, Region, all_nodes
 from .op import STATE
-from .program import Program, bound_in
+from .program import Program
 from .types import SizeRules
 
 

@@ -8,6 +8,7 @@ is cut; `resolve_like` then turns them into the plain operation.
 from __future__ import annotations
 
 import builtins
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np

@@ -18,9 +18,10 @@ from typing import Any
 from ...errors import FeedError, GraphError, InternalError, TypeRuleError
 from ...ir.build import building
 from ...ir.graph import Graph
+from ...ir.loop_sizes import bound_in
 from ...ir.node import Attrs, Node, Region, Tensor
 from ...ir.op import EFFECT, STATE, find
-from ...ir.program import Interner, Origin, Program, bound_in
+from ...ir.program import Interner, Origin, Program
 from ...ir.types import TensorType, is_static
 from ...ops.control_flow import body_types
 from ...ops.movement import resolve_like
@@ -390,10 +391,11 @@ class _Cut:
         """
         told = list(symbols_of(node.attrs.get("sizes")))  # these have a meaning in its body alone
         for symbol in bound_in(node.attrs):
-            if symbol not in told and symbol not in scope.trips:
-                if symbol in self.graph.size_owners:
-                    scope.trips.add(symbol)
-                    self.sizes.bind_trips(symbol)
+            if symbol in told or symbol in scope.trips:
+                continue
+            if symbol in self.graph.size_owners:
+                scope.trips.add(symbol)
+                self.sizes.bind_trips(symbol)
         around = dict(self.sizes.symbols)
         for symbol in told:
             self.sizes.bind_trips(symbol)

@@ -17,24 +17,25 @@ what the gradient needs of it is stored with the other values of that body.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from ...dtypes import DType, int64
 from ...errors import NonDifferentiableError
 from ...ir.body import Body
 from ...ir.graph import Graph
+from ...ir.loop_sizes import found_out
 from ...ir.node import Attrs, Node, Region, Tensor, all_nodes
 from ...ir.op import POINTWISE, STATE, VIEW, find
-from ...ir.program import found_out
 from ...ir.types import TensorType
 from ...ops.control_flow import cond_op, scan_op, split_scan, while_op, within
 from ...ops.convert import convert
 from ...ops.cumulative import cumsum
 from ...ops.indexed_slices import IndexedSlices
 from ...ops.movement import as_shape
-from ...sizes import Dim, Size, multiply, symbol, symbols_of
+from ...sizes import Dim, Size, Symbol, multiply, symbol, symbols_of
 from .changing_sizes import ChangingSizes
 
 Sweep = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]], list]
@@ -118,27 +119,24 @@ class _Residuals:
             return None
         if tensor not in self.again:
             node = tensor.node
-            for inner in self._inner_sizes(tuple(node.attrs.values())):
-                loop = self.loops[inner]
-                if loop is not node:
-                    self._copy(loop)
             self._copy(node)
         return self.again[tensor]
 
-    def sized(self, tensor: Tensor, dims: Sequence[Dim]) -> Tensor:
-        """A tensor of the open body as one of sizes of the other one."""
-        loops = [self.loops[size] for size in self._inner_sizes(tuple(dims))]
+    def loops_again(self, body: Body, sizes: Collection[Symbol]) -> list[Node]:
+        """The loops that find out these sizes, as they run again in a gradient's body."""
+        loops = [self.loops[size] for size in sizes if size in self.loops]
         for loop in loops:
-            self._copy(loop)
-        again = [self.again[loop.outputs[0]].node for loop in loops]
-        with self.graph.control_dependencies(again):
-            return as_shape(tensor, dims)
+            with self.graph.inside(body):
+                self._copy(loop)
+        return [self.again[loop.outputs[0]].node for loop in loops]
 
     def _copy(self, node: Node) -> None:
         if node.outputs[0] not in self.again:
             _may_run_again(self.graph, node)
             copy = self.graph.create(node.op, node.inputs, node.attrs, node.regions)
             self.again.update(zip(node.outputs, copy.outputs, strict=True))
+            if node in self.loops.values():
+                self.graph.remade[copy] = self.graph.remade.get(node, node)
 
 
 def _reaching(region: Region) -> dict[Tensor, int]:
@@ -208,15 +206,13 @@ class _Loop:
         name = f"the gradient of {region.name}"
         body = Body(graph, name, self._foreign, repeats=True)
         self.body = body
+        if self.residuals.loops:
+            body.tells = partial(self.residuals.loops_again, body)
         with body.open():
             varying = self.sizes.back(active)
             types = [results[k].tensor_type for k in active]
-            down = [
-                body.parameter(type_) for type_ in within(types, Attrs({"varying": varying}))
-            ]
-            begins = [
-                self.residuals.sized(d, results[k].dims) for k, d in zip(active, down, strict=True)
-            ]
+            down = [body.parameter(type_) for type_ in within(types, Attrs({"varying": varying}))]
+            begins = [as_shape(d, results[k].dims) for k, d in zip(active, down, strict=True)]
             incoming = []
             for result, total in seeds:
                 if self.sizes.differ(result):
@@ -422,6 +418,8 @@ class _Branches:
                 return own[tensor]
 
             body = Body(graph, f"the gradient of {region.name}", foreign)
+            if residuals.loops:
+                body.tells = partial(residuals.loops_again, body)
             with body.open():
                 seeds = [
                     (result, body.adopt(total))

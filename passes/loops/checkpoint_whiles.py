@@ -20,9 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...dtypes import bool_, int32
+from ...ir.loop_sizes import sizes_in
 from ...ir.node import Attrs, FrozenArray, Node, Region, Tensor, all_nodes
 from ...ir.op import find
-from ...ir.program import Program, Replaced, sizes_in
+from ...ir.program import Program, Replaced
 from ...ops.control_flow import repeat_op, scan_op
 from ...sizes import Dim, Symbol, as_symbol, symbols_of
 from ..analysis.bodies import inline

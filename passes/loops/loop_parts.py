@@ -95,7 +95,9 @@ class Loop:
         rows = [Given(*pair) for pair in zip(sequences, parameters[first:last], strict=True)]
         for given, size in zip(rows, node.attrs.get("sizes", ()), strict=False):
             given.size = size
-        stacked = [Stacked(*pair) for pair in zip(results[first:], node.outputs[first:], strict=True)]
+        stacked = [
+            Stacked(*pair) for pair in zip(results[first:], node.outputs[first:], strict=True)
+        ]
         for number, inside, outside in node.attrs.get("totals", ()):
             stacked[number].total = inside, outside
         return Loop(

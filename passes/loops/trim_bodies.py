@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...ir.loop_sizes import sizes_in
 from ...ir.node import FrozenArray, Node, Region, Tensor, all_nodes, topological
 from ...ir.op import find
-from ...ir.program import Program, Replaced, sizes_in
+from ...ir.program import Program, Replaced
 from ...ops.control_flow import cond_op
 from ...sizes import Symbol, symbols_of
 from ..analysis.bodies import inline

@@ -203,7 +203,7 @@ class BodyPlanner:
                 attrs["length"] if scan else 0,
                 -1 if bound is None else ids(bound),
                 bool(scan and attrs["reverse"]),
-                tuple(Row(ids(row), ids(whole), *sizes) for row, whole, *sizes in outside),
+                tuple(Row(ids(row), ids(whole), size, at) for row, whole, size, at in outside),
                 tuple((ids(a), ids(b)) for a, b in swaps),
                 tuple((size, ids(row)) for size, row in told),
                 None if scan else attrs["trips"],
