@@ -339,21 +339,54 @@ def is_nonnegative(value: Dim) -> bool:
     if isinstance(value, int):
         return value >= 0
     if value._nonnegative is None:
-        value._nonnegative = all(
-            c >= 0 and all(map(_atom_nonnegative, m)) for m, c in value.terms
-        ) or _is_at_least_a_quotient(value)
+        plain = all(c >= 0 and all(map(_atom_nonnegative, m)) for m, c in value.terms)
+        value._nonnegative = plain or _exceeds_quotients(value) or _in_all_cases(value)
     return value._nonnegative
 
 
-def _is_at_least_a_quotient(value: Size) -> bool:
-    """Whether a value is known to be >= 0 since x // d is no more than x / d."""
-    for monomial, coefficient in value.terms:
-        atom = monomial[0] if len(monomial) == 1 else None
-        if coefficient < 0 and isinstance(atom, FloorDiv):
-            d = atom.denominator
-            if isinstance(d, int) and d > 0:
-                rest = value - Size.of(atom) * coefficient
-                return is_nonnegative(rest * d + atom.numerator * coefficient)
+_MOST_CASES = 3  # larger and smaller ones of two sizes in one that is looked into
+
+
+def _in_all_cases(value: Size) -> bool:
+    """Whether a value is known to be >= 0 since max(a, b) is a or b, and no less than either."""
+    found = [
+        (atom, c)
+        for monomial, c in value.terms
+        for atom in monomial[:1]
+        if len(monomial) == 1 and isinstance(atom, (Maximum, Minimum))
+    ]
+    if not 1 <= len(found) <= _MOST_CASES:
+        return False
+    atom, c = found[0]
+    rest = value - Size.of(atom) * c
+    cases = (is_nonnegative(rest + part * c) for part in (atom.a, atom.b))
+    return any(cases) if isinstance(atom, Maximum) == (c > 0) else all(cases)
+
+
+def _quotients(value: Size) -> list[tuple[FloorDiv, int, int]]:
+    """Of c * (x // d) among the terms, x // d, d and c."""
+    return [
+        (atom, atom.denominator, c)
+        for monomial, c in value.terms
+        for atom in monomial[:1]
+        if len(monomial) == 1 and isinstance(atom, FloorDiv)
+        if isinstance(atom.denominator, int) and atom.denominator > 0
+    ]
+
+
+def _exceeds_quotients(value: Size) -> bool:
+    """Whether a value is known to be >= 0 since x // d is no more than x / d, and no more than
+    y // d where x <= y."""
+    found = _quotients(value)
+    for atom, d, c in found:
+        if c > 0:
+            continue
+        rest = value - Size.of(atom) * c
+        if is_nonnegative(rest * d + atom.numerator * c):
+            return True
+        for other, e, more in found:
+            if d == e and more >= -c and is_nonnegative(other.numerator - atom.numerator):
+                return is_nonnegative(rest + Size.of(other) * c)
     return False
 
 

@@ -371,9 +371,10 @@ def _trips(graph: Graph, node: Node) -> Size:
     known = node.attrs["trips"]
     if known is not None:
         return known
-    if node not in graph.trips:
-        graph.trips[node] = symbol("trips")
-    return graph.trips[node]
+    first = graph.remade.get(node, node)
+    if first not in graph.trips:
+        graph.trips[first] = symbol("trips")
+    return graph.trips[first]
 
 
 def _flat(values: Tensor, indices: Tensor, like: IndexedSlices) -> IndexedSlices:
