@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plans import check as check_plan
 from test_loop_gradients import at, check
 
 import graphflow as tf
+from graphflow.ir.graph_reader import parse_graph
+from graphflow.ir.graph_text import print_graph
+from graphflow.plan import Repeat
 
 BACKENDS = ["compiled", "reference", "op-by-op"]
 
@@ -277,3 +281,151 @@ def test_as_written_out(names, size, count, known, turned):
             found, want = session.run(results, {x: at(*shape), w: at(2, 2), n: count})
     for one, other in zip(found, want, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10)
+
+
+# -- what the compiler does with them -------------------------------------------------------------
+
+
+def grown(dtype=tf.float64):
+    """A loop in which one variable grows while another one shrinks, and what it depends on."""
+    x, w = tf.placeholder(dtype, [None, 2]), tf.placeholder(dtype, [2, 2])
+    n = tf.placeholder(tf.int32, [])
+
+    def body(y, z):
+        return tf.concat([y, tf.tanh(y[-1:] @ w)], 0), z[1:] * tf.reduce_mean(y)
+
+    y, z = repeated(n, body, x, tf.sin(x), free=[[None, 2], [None, 2]])
+    loss = tf.reduce_sum(y * y) + tf.reduce_sum(z)
+    slopes = tf.gradients(loss, [x, w])
+    curves = tf.gradients(sum(tf.reduce_sum(s * s) for s in slopes), [x, w])
+    return [y, z, *slopes, *curves], x, w, n
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_plans(count):
+    fetches, x, w, n = grown(tf.float32)
+    feeds = {
+        x: at(5, 2).astype(np.float32),
+        w: at(2, 2).astype(np.float32),
+        n: np.array(count, np.int32),
+    }
+    plan = check_plan(fetches, feeds, rtol=1e-4)
+    repeats = [step for step in plan.steps if isinstance(step, Repeat)]
+    assert any(mark.sizes for mark in repeats)
+    assert any(row.begin is not None for mark in repeats for row in mark.rows)
+
+
+@pytest.mark.parametrize(
+    "switch",
+    ["trim_bodies", "hoist", "unroll_loops", "batch_iterations", "simplify", "fold", "cse", "dce",
+     "fuse", "rematerialize", "prepare", "inline", "in_place_state", "memory.in_place"],
+)  # fmt: skip
+def test_no_pass_is_needed(switch):
+    fetches, x, w, n = grown()
+    feeds = {x: at(5, 2), w: at(2, 2), n: 4}
+    found = []
+    for disable in ((), (switch,)):
+        with tf.Session(config=tf.ConfigProto(disable=disable)) as session:
+            found.append(session.run(fetches, feeds))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_one_compilation_for_all_sizes():
+    fetches, x, w, n = grown()
+    with tf.Session() as session, tf.Session(backend="reference") as other:
+        for size, count in ((1, 1), (6, 3), (200, 150), (2, 0), (40, 40)):
+            feeds = {x: at(size, 2), w: at(2, 2), n: count}
+            rows = zip(session.run(fetches, feeds), other.run(fetches, feeds), strict=True)
+            for found, want in rows:
+                np.testing.assert_allclose(found, want, rtol=1e-8, atol=1e-10)
+        assert session.counters()["compilations"] == 1
+
+
+def test_under_a_memory_budget():
+    fetches, x, w, n = grown()
+    feeds = {x: at(50, 2), w: at(2, 2), n: 30}
+    with tf.Session() as session:
+        want = session.run(fetches, feeds)
+    with tf.Session(config=tf.ConfigProto(memory_budget=1 << 20)) as session:
+        found = session.run(fetches, feeds)
+    for a, b in zip(found, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_a_saved_graph():
+    fetches, x, w, n = grown()
+    feeds = {x: at(3, 2), w: at(2, 2), n: 3}
+    with tf.Session() as session:
+        want = session.run(fetches, feeds)
+    text, pool = print_graph(x.graph)
+    again = parse_graph(text, pool)
+    assert print_graph(again)[0] == text
+    tensors = {tensor: again.get_tensor_by_name(tensor.name) for tensor in (*fetches, *feeds)}
+    with again.as_default(), tf.Session() as session:
+        found = session.run(
+            [tensors[t] for t in fetches], {tensors[t]: value for t, value in feeds.items()}
+        )
+        # What is made of them later tells the same loops apart by the same sizes.
+        (further,) = tf.gradients(tf.reduce_sum(tensors[fetches[2]]), tensors[w])
+        session.run(further, {tensors[t]: value for t, value in feeds.items()})
+    for a, b in zip(found, want, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_checks_and_prints_in_the_body(backend, capfd):
+    x, limit = tf.placeholder(tf.float64, [2]), tf.placeholder(tf.float64, [])
+
+    def body(y):
+        last = tf.reduce_max(y)
+        with tf.control_dependencies([tf.Assert(last < limit, ["too large", last])]):
+            return [tf.concat([y, y[-1:] * 2.0], 0)]
+
+    (y,) = repeated(4, body, x, free=[[None]])
+    (slope,) = tf.gradients(tf.reduce_sum(y), x)
+    with tf.Session(backend=backend) as session:
+        np.testing.assert_array_equal(
+            session.run(slope, {x: [1.0, 2.0], limit: 100.0}), [1.0, 31.0]
+        )
+        with pytest.raises(tf.errors.InvalidArgumentError, match="too large"):
+            session.run(slope, {x: [1.0, 2.0], limit: 9.0})
+
+
+def test_random_numbers_are_drawn_once(backend):
+    """The gradient goes back over the numbers that the loop drew."""
+    x, n = tf.placeholder(tf.float64, [2]), tf.placeholder(tf.int32, [])
+    (y,) = repeated(
+        n,
+        lambda y: [tf.concat([y, y[:1] * tf.random_uniform([1], dtype=tf.float64)], 0)],
+        x,
+        free=[[None]],
+    )
+    (slope,) = tf.gradients(tf.reduce_sum(y), x)
+    with tf.Session(backend=backend) as session:
+        found, values = session.run([slope, y], {x: [1.0, 0.0], n: 5})
+    np.testing.assert_allclose(found, [values.sum(), 1.0], rtol=1e-12)
+
+
+def test_nothing_flows_back_where_that_is_asked_for():
+    x = tf.placeholder(tf.float64, [2])
+    _, y = tf.while_loop(
+        lambda i, _: i < 3,
+        lambda i, y: (i + 1, tf.concat([y, y[:1]], 0)),
+        [0, x],
+        shape_invariants=[[], [None]],
+        back_prop=False,
+    )
+    assert tf.gradients(y, x) == [None]
+
+
+def test_a_variable_that_becomes_empty(backend):
+    x = tf.placeholder(tf.float64, [None])
+    y = tf.while_loop(
+        lambda y: tf.size(y) > 0,
+        lambda y: y[: tf.shape(y)[0] // 2] * 2.0,
+        [x],
+        shape_invariants=[[None]],
+    )
+    loss = tf.reduce_sum(y) + tf.reduce_sum(x)
+    check(backend, loss, x, at(5))
+    check(backend, loss, x, at(1))
