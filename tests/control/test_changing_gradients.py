@@ -429,3 +429,14 @@ def test_a_variable_that_becomes_empty(backend):
     loss = tf.reduce_sum(y) + tf.reduce_sum(x)
     check(backend, loss, x, at(5))
     check(backend, loss, x, at(1))
+
+
+def test_a_variable_whose_dimensions_change_places(backend):
+    """Its elements stay where they are in memory."""
+    x, n = tf.placeholder(tf.float64, [None, 3]), tf.placeholder(tf.int32, [])
+    (y,) = repeated(
+        n, lambda y: [tf.reshape(y, [tf.shape(y)[1], tf.shape(y)[0]])], x, free=[[None, None]]
+    )
+    loss = tf.reduce_sum(tf.cumsum(y, 0) ** 2)
+    for count in (0, 1, 2, 5):
+        check(backend, loss, x, at(2, 3), {n: count})
