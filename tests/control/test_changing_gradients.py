@@ -241,15 +241,28 @@ STEPS = {
 }
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    names=st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=3),
-    size=st.integers(2, 5),
-    count=st.integers(0, 3),
-    known=st.booleans(),
-    turned=st.booleans(),
-)
+LOOPS = {
+    "names": st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=2),
+    "size": st.integers(2, 5),
+    "count": st.integers(0, 3),
+    "known": st.booleans(),
+    "turned": st.booleans(),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(**LOOPS)
 def test_as_written_out(names, size, count, known, turned):
+    as_written_out("reference", names, size, count, known, turned)
+
+
+@settings(max_examples=8, deadline=None)
+@given(**LOOPS)
+def test_compiled_as_written_out(names, size, count, known, turned):
+    as_written_out("compiled", names, size, count, known, turned)
+
+
+def as_written_out(backend, names, size, count, known, turned):
     """Values, gradients by the start and by a weight, and gradients of those, of any such body."""
 
     def body(y, w):
@@ -277,7 +290,7 @@ def test_as_written_out(names, size, count, known, turned):
             square = sum(tf.reduce_sum(g * g) for g in first)
             second = tf.gradients(square, [x, w], unconnected_gradients="zero")
             results.append([y, *first, *second])
-        with tf.Session() as session:
+        with tf.Session(backend=backend) as session:
             found, want = session.run(results, {x: at(*shape), w: at(2, 2), n: count})
     for one, other in zip(found, want, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10)
