@@ -10,9 +10,7 @@ nodes in the user's program) is referred to by its position in the cut Program.
 from __future__ import annotations
 
 import gc
-import itertools
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,38 +18,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import runtime
 from .cache import CacheStats, DiskCache, Key
-from .errors import InternalError
+from .description import Parts, describe_plan
 from .ir.graph import Graph
-from .ir.loop_sizes import bound_in
-from .ir.node import Node, Tensor, all_nodes
+from .ir.node import Node, Tensor
 from .ir.program import Origin, Program
 from .ir.types import TensorType
 from .ir.verify import verify as verify_program
 from .knobs import Knobs
 from .passes.cut.functionalize import cut
 from .passes.pipeline import PassOptions, run_graph_passes
-from .plan import ARENA, CONSTANT, FEED, KEPT, LATE, OUTPUT, ROW, STATE_IN, STATE_OUT, Output, Plan
-from .report import Report, describe, flops_of, with_sizes
+from .plan import ARENA, Plan
+from .report import Report, describe, with_sizes
 from .runtime import Description
-from .sizes import (
-    Dim,
-    Size,
-    Symbol,
-    as_symbol,
-    evaluate,
-    is_trip_symbol,
-    multiply,
-    product,
-    symbols_of,
-)
+from .sizes import Dim, Symbol, as_symbol
+from .tracing import Trace
 from .version import __version__
 
 if TYPE_CHECKING:
     from .codegen.target import Target
-
-_dumps = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -209,10 +194,10 @@ def _compile(
     from .codegen.target import named
     from .ir.text import print_program
 
-    trace = _Trace(knobs)
+    trace = Trace(knobs)
     target = ahead.target if ahead is not None else named(knobs.target)
     names = ahead.names if ahead is not None else NAMES
-    parts = _Parts.of(program)
+    parts = Parts.of(program)
     settings = {
         **options.as_settings(),
         "target": target.key,
@@ -336,169 +321,6 @@ def _within(program: Program, plan: Plan, budget: int, target: Any, options: Pas
     return after, smaller
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What a stored description refers to by position, in the order of the cut Program."""
-
-    variables: tuple[Any, ...]
-    functions: tuple[Any, ...]
-    origins: tuple[Origin, ...]
-    symbols: tuple[Symbol, ...]
-
-    def functions_of(self, numbers: Sequence[int]) -> list[Any]:
-        return [self.functions[number] for number in numbers]
-
-    @staticmethod
-    def of(program: Program) -> _Parts:
-        variables: dict[Any, None] = {}
-        functions: dict[Any, None] = {}
-        origins: dict[Origin, None] = {}
-        trips: list[Symbol] = []
-        for node in all_nodes(program.nodes()):
-            if node.op.name == "state":
-                variables[node.attrs["variable"]] = None
-            elif "function" in node.attrs:
-                functions[node.attrs["function"]] = None
-            trips += bound_in(node.attrs)
-            for origin in program.origin(node):
-                origins[origin] = None
-        for variable in program.updates:
-            variables[variable] = None
-        symbols = dict.fromkeys(
-            s for type_ in program.bound_types() for s in symbols_of(type_.shape)
-        )
-        symbols.update(dict.fromkeys(trips))
-        return _Parts(tuple(variables), tuple(functions), tuple(origins), tuple(symbols))
-
-
-def _prepares_from(plan: Plan) -> list[int]:
-    """The states that the launches read which fill the kept buffers."""
-    read = {buffer for launch in plan.launches[: plan.prepared] for buffer in launch.buffers}
-    return [number for number, state in enumerate(plan.states) if state.read in read]
-
-
-def describe_plan(plan: Plan, parts: _Parts, code: bytes, program: Program) -> Description:
-    """What the runtime has to know of a plan, beside its code."""
-    slots = {size: number for number, size in enumerate(plan.values())}
-    by_id = {buffer.id: buffer for buffer in plan.buffers}
-    symbol_index = {symbol: number for number, symbol in enumerate(parts.symbols)}
-    variable_index = {variable: number for number, variable in enumerate(parts.variables)}
-    origin_index = {origin: number for number, origin in enumerate(parts.origins)}
-    state_index = {}
-    for number, state in enumerate(plan.states):
-        state_index[STATE_IN, state.read] = state_index[STATE_OUT, state.write] = number
-    constant_index = {buffer: number for number, (buffer, _) in enumerate(plan.constants)}
-    feed_index = {buffer: number for number, buffer in enumerate(plan.feeds)}
-
-    def size(value: Dim) -> int:
-        return ~slots[value] if isinstance(value, Size) else value
-
-    def sizes(shape) -> tuple[int, ...]:
-        return tuple(size(value) for value in shape)
-
-    def operand(buffer: int) -> runtime.Operand:
-        found = by_id[buffer]
-        return runtime.Operand(buffer, found.dtype.name, sizes(found.shape))
-
-    def output(row: Output) -> runtime.Output:
-        index = {
-            FEED: feed_index.get(row.buffer, -1),
-            CONSTANT: constant_index.get(row.buffer, -1),
-        }.get(row.place, state_index.get((row.place, row.buffer), -1))
-        source = "buffer" if row.place == OUTPUT else row.place
-        pointer = row.buffer if row.place == OUTPUT else -1
-        late = source == "buffer" and any(map(is_trip_symbol, symbols_of(row.shape)))
-        return runtime.Output(row.dtype.name, sizes(row.shape), pointer, source, index, late)
-
-    bound: set[Symbol] = set()
-    feeds = []
-    for buffer, type_ in zip(plan.feeds, program.bound_types(), strict=True):
-        binds = []
-        for value in type_.shape or ():
-            symbol = as_symbol(value)
-            first = symbol is not None and symbol not in bound
-            binds.append(symbol_index[symbol] if first else -1)  # type: ignore[index]
-            if first:
-                bound.add(symbol)  # type: ignore[arg-type]
-        feeds.append(runtime.Feed(buffer, type_.dtype.name, sizes(type_.shape or ()), tuple(binds)))
-    sites = [
-        {
-            "message": site.message,
-            "error": site.error,
-            "origins": [origin_index[o] for o in site.origins if o in origin_index],
-        }
-        for site in plan.sites
-    ]
-    parallel = any(_is_parallel(launch.kernel) for launch in plan.launches)
-    return Description(
-        code,
-        symbol_count=len(parts.symbols),
-        value_count=len(slots),
-        late_count=sum(map(is_trip_symbol, parts.symbols)),
-        moments=plan.moments,
-        feeds=feeds,
-        constants=[runtime.Constant(buffer, value.array) for buffer, value in plan.constants],
-        states=[
-            runtime.State(
-                variable_index[state.variable],
-                state.variable.dtype.name,
-                sizes(state.shape),
-                state.read,
-                state.write,
-                state.in_place,
-            )
-            for state in plan.states
-        ],
-        outputs=[output(row) for row in plan.outputs],
-        buffers=[
-            runtime.Buffer(b.id, size(b.bytes), b.first, b.last, -1, b.offset)
-            for b in plan.buffers
-            if b.place == ARENA
-        ],
-        late=[runtime.Late(b.id, size(b.bytes)) for b in plan.buffers if b.place == LATE],
-        stacks=[
-            runtime.Stack(b.id, size(multiply(product(b.shape[1:]), b.dtype.bytes)))
-            for b in plan.stacks()
-        ],
-        rows=[b.id for b in plan.buffers if b.place == ROW],
-        kept=[runtime.Kept(b.id, b.bytes) for b in plan.buffers if b.place == KEPT],  # type: ignore[arg-type]
-        prepares_from=_prepares_from(plan),
-        checks=[
-            runtime.Check(size(a), size(b), number) for number, (a, b) in enumerate(plan.checks)
-        ],
-        calls=[
-            runtime.HostCall(
-                tuple(map(operand, call.inputs)), tuple(map(operand, call.outputs)), call.function
-            )
-            for call in plan.calls
-        ],
-        evidence=[tuple(map(operand, site.buffers)) for site in plan.sites],
-        outside_bytes=size(plan.outside_bytes),
-        small=not parallel and not plan.calls and not plan.has_loops and _is_brief(plan),
-        notes={"sites": sites},
-    )
-
-
-# A run of up to about this many FLOPs keeps the interpreter's lock: it takes less time than giving
-# the lock away and waiting for it again would.
-_BRIEF_FLOPS = 100_000
-_TYPICAL_SIZE = 64
-
-
-def _is_brief(plan: Plan) -> bool:
-    flops: Dim = sum((flops_of(n) + 1 for la in plan.launches for n in la.nodes), 0)
-    typical = dict.fromkeys(symbols_of(flops), _TYPICAL_SIZE)
-    return evaluate(flops, typical) <= _BRIEF_FLOPS
-
-
-def _is_parallel(kernel) -> bool:
-    from .loop.nodes import PARALLEL, For, statements
-
-    return kernel is not None and any(
-        isinstance(stmt, For) and stmt.kind == PARALLEL for stmt in statements(kernel.body)
-    )
-
-
 def _with_checks(plan: Plan, program: Program) -> Plan:
     """`plan` as a run binds it: feeds of the types that are bound, and what must be equal then."""
     types = dict(zip(plan.feeds, program.bound_types(), strict=True))
@@ -558,92 +380,4 @@ def _timed(stages: dict[str, float], name: str):
     stages[name] = stages.get(name, 0.0) + time.perf_counter() - start
 
 
-class _Trace:
-    """What GRAPHFLOW_DEBUG prints and GRAPHFLOW_DUMP writes of one compilation."""
-
-    def __init__(self, knobs: Knobs):
-        self.debug = knobs.debug
-        self.directory = None
-        self.number = itertools.count()
-        if knobs.dump is not None:
-            self.directory = Path(knobs.dump) / f"{next(_dumps):03}"
-            self.directory.mkdir(parents=True, exist_ok=True)
-        self.wants_code = self.directory is not None or self._wants("llvm") or self._wants("asm")
-
-    def _wants(self, what: str) -> bool:
-        return what in self.debug or "all" in self.debug
-
-    def line(self, what: str, text: str) -> None:
-        if self._wants(what):
-            print(f"graphflow {what}: {text}", file=sys.stderr)
-
-    def stage(self, name: str, value: Any) -> None:
-        if self.directory is None and not (name.endswith(".gfp") and self._wants("plan")):
-            return
-        if isinstance(value, Program):
-            from .ir.text import print_program
-
-            text = print_program(value)
-        else:
-            text = str(value)
-        if name.endswith(".gfp") and self._wants("plan"):
-            print(text, file=sys.stderr)
-        self._write(name, text)
-
-    def fired(self, name: str, before: Node, after: Tensor) -> None:
-        """Called for each rewrite by a rule; its name is the one GRAPHFLOW_DISABLE takes."""
-        if self._wants("passes"):
-            self.line("passes", f"  {name}: {before.op.name} -> {after.node.op.name}")
-
-    def observe(self, name: str, before: Any, after: Any, seconds: float) -> None:
-        """Called after each pass with its input and output."""
-        changed = before is not after
-        self.line("passes", f"{name:20} {seconds * 1e3:8.2f} ms{'' if changed else ' unchanged'}")
-        if not changed or not isinstance(after, Program):
-            return
-        only = [word[5:] for word in self.debug if word.startswith("pass=")]
-        if self._wants("diff") and (not only or name in only):
-            import difflib
-
-            from .ir.text import print_program
-
-            lines = difflib.unified_diff(
-                print_program(before).splitlines(), print_program(after).splitlines(),
-                f"before {name}", f"after {name}", lineterm="",
-            )  # fmt: skip
-            print("\n".join(lines), file=sys.stderr)
-        self.stage(f"{name}.gf", after)
-
-    def kernels(self, plan: Plan) -> None:
-        if self.directory is None and not self._wants("kernels"):
-            return
-        from .loop.text import print_kernel
-
-        texts = [print_kernel(la.kernel) for la in plan.launches if la.kernel is not None]
-        if self._wants("kernels"):
-            print("\n".join(texts), file=sys.stderr)
-        self._write("kernels.gfl", "\n".join(texts))
-
-    def code(self, made: Any) -> None:
-        """The LLVM IR and assembly of a step."""
-        for kind, name, text in (("llvm", "step.ll", made.llvm), ("asm", "step.s", made.assembly)):
-            if self._wants(kind):
-                print(text, file=sys.stderr)
-            if self.wants_code:
-                self._write(name, text)
-
-    def _write(self, name: str, text: str) -> None:
-        if self.directory is not None:
-            path = self.directory / f"{next(self.number):02}-{name}"
-            path.write_text(text if text.endswith("\n") else text + "\n")
-
-
-def internal(message: str) -> InternalError:
-    """An internal error with the advice every one of them gives."""
-    return InternalError(
-        f"{message}\n  this is a defect of graphflow: please report it with the folder that "
-        "GRAPHFLOW_DUMP=<folder> fills"
-    )
-
-
-__all__ = ["Ahead", "CompileOptions", "Step", "compile_program", "compile_step", "describe_plan"]
+__all__ = ["Ahead", "CompileOptions", "Step", "compile_program", "compile_step"]

@@ -28,7 +28,7 @@ PLAIN, ENTRY, BODY, BRANCH = "plain", "entry", "body", "branch"
 
 
 class Scope:
-    __slots__ = ("lines", "known", "label", "kind", "guarded", "stores", "phis")
+    __slots__ = ("lines", "known", "label", "kind", "guarded", "stores", "phis", "nested")
 
     def __init__(self, kind: str, label: str, guarded: bool = False, stores=None):
         self.lines: list[str] = []
@@ -36,6 +36,7 @@ class Scope:
         self.label, self.kind, self.guarded = label, kind, guarded
         self.stores = stores  # of a loop's body: what memory it writes
         self.phis: list[str] = []
+        self.nested = False  # whether there are loops inside
 
 
 class Function:
@@ -69,7 +70,9 @@ class Function:
         return scope
 
     def pop(self) -> Scope:
-        return self.scopes.pop()
+        done = self.scopes.pop()
+        self.scopes[-1].nested = self.scopes[-1].nested or done.nested
+        return done
 
     # -- instructions
 

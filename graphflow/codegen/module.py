@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from ..dtypes import DType
 from ..loop import nodes as loop
@@ -24,13 +25,15 @@ _LONG = 16  # statements
 
 
 class Module:
-    """Collects the functions of one object."""
+    """Collects the functions of one object. `written` is called after each of them: those that it
+    calls are there by then."""
 
-    def __init__(self, target: Target):
-        self.target = target
+    def __init__(self, target: Target, written: Callable[[], None] = lambda: None):
+        self.target, self.written = target, written
         self.layout = Layout.of(target.pointer_bytes)
         self.functions: list[str] = []
         self._taken = 0  # functions that are in a piece
+        self.pending = 0  # bytes that were written since the last piece
         self.versions = 0  # counts changes of memory, over all kernels
         self._names: dict[str, int] = {}
         self.signatures = Signatures()
@@ -49,6 +52,8 @@ class Module:
 
     def add(self, function: Function) -> None:
         self.functions.append(function.text())
+        self.pending += len(self.functions[-1])
+        self.written()
 
     def kernel(self, kernel: loop.Kernel, name: str, linkage: str = "internal ") -> str:
         """Writes a kernel; returns the name of its function:
@@ -105,11 +110,6 @@ class Module:
         self.add(e.f)
         return name
 
-    @property
-    def pending(self) -> int:
-        """Bytes that were written since the last piece."""
-        return sum(map(len, self.functions[self._taken :]))
-
     def piece(self) -> str:
         """What was written since the last piece, as the text of an LLVM module of its own. Pieces
         see each other's functions: what this one calls of those before, it declares."""
@@ -119,7 +119,7 @@ class Module:
             heads = (function.split("{", 1)[0] for function in self.functions[: self._taken])
             declared = (head for head in heads if _CALLED.search(head)[1] in called)  # type: ignore[index]
             body = "".join(map(_declaration, declared)) + body
-        self._taken = len(self.functions)
+        self._taken, self.pending = len(self.functions), 0
         return self._whole(body.replace("define internal ", "define hidden "))
 
     def text(self) -> str:

@@ -1,13 +1,11 @@
-"""From Loop kernels and Plans to relocatable objects: the only user of LLVM."""
+"""From Loop kernels and Plans to relocatable objects."""
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any
@@ -15,14 +13,14 @@ from typing import Any
 from ..loop import nodes as loop
 from ..plan import Plan
 from ..sizes import Symbol
+from . import llvm
 from .link import link
 from .module import Module
 from .step import NAMES, write_step
 from .target import Target
 
-_PIECE = 40_000  # bytes of LLVM IR that are compiled at a time
+_PIECE = 16_000  # bytes of LLVM IR that are compiled at a time
 _PATIENCE = 0.0005  # seconds that a thread coming back from LLVM waits for the interpreter
-_OPTIMIZATION = 1  # of instruction selection and register allocation; no IR passes are run
 
 
 @dataclass
@@ -41,76 +39,11 @@ class Report:
     functions: int = 0  # distinct kernels
 
 
-@cache
-def _llvm():
-    """llvmlite's binding, with the targets it was built for. Loaded when first needed."""
-    import llvmlite.binding as binding
-
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    return binding
-
-
-@cache
-def _foreign() -> None:
-    binding = _llvm()
-    binding.initialize_all_targets()
-    binding.initialize_all_asmprinters()
-
-
-def _machine(target: Target) -> Any:
-    """A machine of its own for each thread: one cannot work on two modules at a time."""
-    binding = _llvm()
-    try:
-        found = binding.Target.from_triple(target.triple)
-    except RuntimeError:
-        _foreign()
-        found = binding.Target.from_triple(target.triple)
-    return found.create_target_machine(
-        cpu=target.cpu, features=target.features, opt=_OPTIMIZATION, codemodel="small",
-        reloc="static" if target.machine == "wasm32" else "pic",  # there a module has one place
-        abiname=target.abi,
-    )  # fmt: skip
-
-
-@cache
-def _unlocked() -> Any:
-    """llvmlite's function that writes objects, without the lock that lets in one thread at a time:
-    LLVM itself keeps threads apart that have contexts and machines of their own. None where this
-    llvmlite is put together in another way."""
-    from llvmlite.binding import ffi
-
-    name = "LLVMPY_TargetMachineEmitToMemory"
-    try:
-        found, locked = getattr(ctypes.CDLL(ffi.lib._name), name), getattr(ffi.lib, name)
-        found.argtypes, found.restype = locked.argtypes, locked.restype
-    except (AttributeError, OSError):
-        return None
-    return found
-
-
-def _object(machine: Any, module: Any) -> bytes:
-    write = _unlocked()
-    if write is None:
-        return machine.emit_object(module)
-    from llvmlite.binding import ffi
-
-    with ffi.OutputString() as error:
-        buffer = write(machine, module, 1, error)
-        if not buffer:
-            raise RuntimeError(str(error))
-    try:
-        start, size = ffi.lib.LLVMPY_GetBufferStart(buffer), ffi.lib.LLVMPY_GetBufferSize(buffer)
-        return ctypes.string_at(start, size)
-    finally:
-        ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
-
-
-def emit(text: str, target: Target, report: Report | None = None) -> bytes:
-    """The object of a module's text."""
+def emit(text: str, target: Target, report: Report | None = None, machine: Any = None) -> bytes:
+    """The object of a module's text. Who has a machine already (see llvm.py) may give it."""
     report = report or Report()
     start = time.perf_counter()
-    binding, machine = _llvm(), _machine(target)
+    binding, machine = llvm.loaded(), machine or llvm.machine(target)
     loaded = time.perf_counter()
     module = binding.parse_assembly(text, binding.create_context())
     if report.verify:
@@ -120,7 +53,7 @@ def emit(text: str, target: Target, report: Report | None = None) -> bytes:
         report.assembly = machine.emit_assembly(module)
         module = binding.parse_assembly(text, binding.create_context())
         parsed = time.perf_counter()
-    result = _object(machine, module)
+    result = llvm.write_object(machine, module)
     report.seconds["load llvm"] = loaded - start
     report.seconds["parse"] = parsed - loaded
     report.seconds["select"] = time.perf_counter() - parsed
@@ -156,7 +89,6 @@ def compile_plan(
     """
     report = report or Report()
     start = time.perf_counter()
-    module = Module(target)
     apart = linkable(target) and not report.want_assembly
     with _impatience, _Pieces(target, report, threads - 1) as pieces:
 
@@ -164,7 +96,8 @@ def compile_plan(
             if apart and module.pending > _PIECE:
                 pieces.add(module.piece())
 
-        report.functions = write_step(module, plan, symbols, written, names)
+        module = Module(target, written)
+        report.functions = write_step(module, plan, symbols, names)
         report.seconds["emit"] = time.perf_counter() - start
         if not pieces.all:
             return emit(module.text(), target, report)
@@ -187,9 +120,9 @@ class _Piece:
         self.object = b""
         self.error: BaseException | None = None
 
-    def compile(self, target: Target) -> None:
+    def compile(self, target: Target, machine: Any) -> None:
         try:
-            self.object = emit(self.text, target, self.report)
+            self.object = emit(self.text, target, self.report, machine)
         except BaseException as error:
             self.error = error
 
@@ -241,7 +174,7 @@ class _Pieces:
     def add(self, text: str) -> None:
         if not self.all:
             start = time.perf_counter()
-            _machine(self.target)  # importing would be slow there, as long as Python runs here
+            llvm.loaded()  # importing would be slow there, as long as Python runs here
             self.report.seconds["load llvm"] = time.perf_counter() - start
         self.all.append(_Piece(text, self.report.verify))
         self.todo.put(self.all[-1])
@@ -250,8 +183,9 @@ class _Pieces:
             self.threads[-1].start()
 
     def work(self) -> None:
+        machine = llvm.machine(self.target)
         while (piece := self.todo.get()) is not None:
-            piece.compile(self.target)
+            piece.compile(self.target, machine)
 
     def finish(self) -> None:
         for _ in self.threads:

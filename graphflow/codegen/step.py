@@ -5,7 +5,7 @@ See native/include/graphflow/frame.h for what they are given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..dtypes import int64
@@ -28,11 +28,10 @@ def write_step(
     module: Module,
     plan: Plan,
     symbols: Sequence[Symbol],
-    written: Callable[[], None],
     names: tuple[str, str] = NAMES,
 ) -> int:
-    """Writes everything a plan needs; returns how many kernels are distinct. `written` is called
-    after each of them. `names` are those of the two functions: no other one is seen outside."""
+    """Writes everything a plan needs; returns how many kernels are distinct. `names` are those of
+    the two functions: no other one is seen outside."""
     values = plan.values()
     name_of_sizes, name_of_step = names
     _write_sizes(module, values, symbols, name_of_sizes)
@@ -40,7 +39,6 @@ def write_step(
     for launch in plan.launches:
         if launch.kernel is not None:
             kernels[id(launch.kernel)] = module.launched(launch.kernel)
-            written()
     steps = plan.steps or tuple(range(len(plan.launches)))
     step = _Step(module, plan, kernels, values, symbols, name_of_step)
     if plan.prepared:

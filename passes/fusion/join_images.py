@@ -51,6 +51,7 @@ def join_images(
     """
     found: list[Joined] = []
     held = 0
+    touched: list[set[loop.Target]] = [loop.targets([stmt]) for stmt in body]
     for number in range(len(body) - 2, -1, -1):
         first = body[number]
         if not isinstance(first, For) or first.kind != loop.PARALLEL or not first.body:
@@ -58,15 +59,15 @@ def join_images(
         made = _written(first.body)
         if not made or not all(isinstance(target, Buffer) for target in made):
             continue
-        others = [k for k in range(len(body)) if k != number and made & loop.targets([body[k]])]
-        if len(others) != 1 or others[0] < number or loop.targets(first.body) & set(lasting):
+        others = [k for k in range(len(body)) if k != number and made & touched[k]]
+        if len(others) != 1 or others[0] < number or touched[number] & set(lasting):
             continue
         second = body[others[0]]
-        if loop.targets(first.body) & _written(body[number + 1 : others[0]]):
+        if touched[number] & _written(body[number + 1 : others[0]]):
             continue
         if not isinstance(second, For) or second.kind != loop.PARALLEL:
             continue
-        if (loop.targets(first.body) - made) & loop.targets([second]) or made & _written([second]):
+        if (touched[number] - made) & touched[others[0]] or made & _written([second]):
             continue
         own = frozenset(b for b in made if isinstance(b, Buffer) and b in private)
         try:
@@ -78,6 +79,7 @@ def join_images(
         held += elements
         body[others[0]] = joined
         body[number] = For(first.var, loop.ZERO, loop.SERIAL, ())
+        touched[others[0]], touched[number] = loop.targets([joined]), set()
         found.append(Joined(number, others[0], own))
     return found
 

@@ -7,7 +7,7 @@ import pytest
 
 import graphflow as tf
 from graphflow import _native
-from graphflow.codegen import objects
+from graphflow.codegen import llvm, objects
 from graphflow.codegen.link import link
 from graphflow.codegen.module import Module
 from graphflow.codegen.objects import emit
@@ -106,7 +106,7 @@ def test_how_many_threads_compile_does_not_matter(monkeypatch):
 
 def test_llvm_works_on_several_modules_at_a_time():
     # Without that, the threads that compile would wait for each other inside llvmlite.
-    assert objects._unlocked() is not None
+    assert llvm._unlocked() is not None
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])

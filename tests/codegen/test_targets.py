@@ -15,7 +15,7 @@ import graphflow as tf
 from graphflow.codegen import cpu_operators, objects
 from graphflow.codegen.layout import Layout
 from graphflow.codegen.target import LEVELS, level
-from graphflow.compile import _Parts
+from graphflow.description import Parts
 from graphflow.ir.graph import get_default_graph
 from graphflow.loop.parse import parse_kernel
 from graphflow.passes.cut.functionalize import cut
@@ -113,7 +113,7 @@ def compiled(fetches, feeds, target: str, **options) -> bytes:
     tensors = [tf.convert_to_tensor(fetch) for fetch in fetches]
     program = run_graph_passes(cut(get_default_graph(), tensors, feeds), PassOptions())
     plan = build_plan(program, level(target), PassOptions())
-    symbols_ = _Parts.of(program).symbols
+    symbols_ = Parts.of(program).symbols
     return objects.compile_plan(plan, symbols_, level(target), **options)
 
 

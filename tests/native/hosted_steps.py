@@ -12,7 +12,7 @@ from machines import NATIVE, Machine
 
 from graphflow.codegen.objects import compile_plan
 from graphflow.codegen.target import level
-from graphflow.compile import _Parts
+from graphflow.description import Parts
 from graphflow.ir.evaluate import bind_sizes
 from graphflow.ir.graph import get_default_graph
 from graphflow.passes.cut.functionalize import cut
@@ -59,7 +59,7 @@ class HostedStep:
         self.program = run_graph_passes(program, PassOptions())
         self.target = level(target)
         self.plan: Plan = build_plan(self.program, self.target, PassOptions())
-        self.symbols = _Parts.of(program).symbols
+        self.symbols = Parts.of(program).symbols
         self.bindings = bind_sizes(self.program, self.arrays)
 
     @property
