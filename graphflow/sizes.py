@@ -339,54 +339,53 @@ def is_nonnegative(value: Dim) -> bool:
     if isinstance(value, int):
         return value >= 0
     if value._nonnegative is None:
-        plain = all(c >= 0 and all(map(_atom_nonnegative, m)) for m, c in value.terms)
-        value._nonnegative = plain or _exceeds_quotients(value) or _in_all_cases(value)
+        value._nonnegative = _proves(value, 2)
     return value._nonnegative
 
 
-_MOST_CASES = 3  # larger and smaller ones of two sizes in one that is looked into
-
-
-def _in_all_cases(value: Size) -> bool:
-    """Whether a value is known to be >= 0 since max(a, b) is a or b, and no less than either."""
-    found = [
-        (atom, c)
-        for monomial, c in value.terms
-        for atom in monomial[:1]
-        if len(monomial) == 1 and isinstance(atom, (Maximum, Minimum))
-    ]
-    if not 1 <= len(found) <= _MOST_CASES:
+def _proves(value: Dim, steps: int) -> bool:
+    """Whether a value is seen to be >= 0, in so many steps; each leads to a few other values."""
+    if isinstance(value, int):
+        return value >= 0
+    if all(c >= 0 and all(map(_atom_nonnegative, m)) for m, c in value.terms):
+        return True
+    if steps == 0 or len(value.terms) > _MOST_TERMS:
         return False
-    atom, c = found[0]
-    rest = value - Size.of(atom) * c
-    cases = (is_nonnegative(rest + part * c) for part in (atom.a, atom.b))
-    return any(cases) if isinstance(atom, Maximum) == (c > 0) else all(cases)
+    single = [(m[0], c) for m, c in value.terms if len(m) == 1]
+    return _exceeds_quotients(value, single, steps - 1) or _in_all_cases(value, single, steps - 1)
 
 
-def _quotients(value: Size) -> list[tuple[FloorDiv, int, int]]:
-    """Of c * (x // d) among the terms, x // d, d and c."""
-    return [
+_MOST_TERMS = 6  # of sizes that are looked into
+
+
+def _in_all_cases(value: Size, single: list[tuple[Atom, int]], steps: int) -> bool:
+    """Whether that is so since max(a, b) is a or b, and no less than either."""
+    for atom, c in single:
+        if isinstance(atom, (Maximum, Minimum)):
+            rest = value - Size.of(atom) * c
+            cases = (_proves(rest + part * c, steps) for part in (atom.a, atom.b))
+            return any(cases) if isinstance(atom, Maximum) == (c > 0) else all(cases)
+    return False
+
+
+def _exceeds_quotients(value: Size, single: list[tuple[Atom, int]], steps: int) -> bool:
+    """Whether that is so since x // d is no more than x / d, and no more than y // d where
+    x <= y."""
+    found = [
         (atom, atom.denominator, c)
-        for monomial, c in value.terms
-        for atom in monomial[:1]
-        if len(monomial) == 1 and isinstance(atom, FloorDiv)
+        for atom, c in single
+        if isinstance(atom, FloorDiv)
         if isinstance(atom.denominator, int) and atom.denominator > 0
     ]
-
-
-def _exceeds_quotients(value: Size) -> bool:
-    """Whether a value is known to be >= 0 since x // d is no more than x / d, and no more than
-    y // d where x <= y."""
-    found = _quotients(value)
     for atom, d, c in found:
         if c > 0:
             continue
         rest = value - Size.of(atom) * c
-        if is_nonnegative(rest * d + atom.numerator * c):
+        if _proves(rest * d + atom.numerator * c, steps):
             return True
         for other, e, more in found:
-            if d == e and more >= -c and is_nonnegative(other.numerator - atom.numerator):
-                return is_nonnegative(rest + Size.of(other) * c)
+            if d == e and more >= -c and _proves(other.numerator - atom.numerator, steps):
+                return _proves(rest + Size.of(other) * c, steps)
     return False
 
 
