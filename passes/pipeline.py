@@ -24,6 +24,7 @@ from .loops.unroll_loops import unroll_loops
 from .rewrite.check_numerics import check_numerics
 from .rewrite.cse import cse
 from .rewrite.dce import dce
+from .rewrite.dead_rows import dead_rows
 from .rewrite.find_attention import find_attention
 from .rewrite.fold import fold
 from .rewrite.inline_calls import inline_calls
@@ -74,6 +75,8 @@ GRAPH_PASSES: tuple[tuple[str, Pass], ...] = (
     # Before anything is stacked that need not be.
     ("checkpoint_loops", lambda p, o: checkpoint_loops(p) if o.checkpoint else p),
     ("checkpoint_whiles", lambda p, o: checkpoint_whiles(p) if o.checkpoint_whiles else p),
+    # While products are in the iterations whose masks say which of their rows are zeros.
+    ("dead_rows", lambda p, o: dead_rows(p)),
     # What is the same in all iterations is an operand now.
     ("batch_iterations", lambda p, o: batch_iterations(p)),
     # Rules merge constants, and gradients multiply them.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from cases import EXACT, Tolerance, case
 
+import graphflow as tf
 from graphflow.ops import contraction
+from graphflow.ops.contraction_where import contract_where
 
 F, D = "float32", "float64"
 SUM = Tolerance(2e-5, 2e-5, "up to 257 products of a size near 1, summed in another order")
@@ -133,4 +135,72 @@ for _equation, _shapes in {
         expected=lambda *x, e=_equation: np.einsum(e, *x),
         tolerance=SUM,
         symbolic=not _repeats and "..." not in _equation,
+    )
+
+
+# -- of rows that count ----------------------------------------------------------------------------
+
+
+def _masked(of, rank, contracting):
+    """Rows count whose sum is positive; they have `rank` dimensions."""
+
+    def built(a, b):
+        live = tf.reduce_sum(a, list(range(rank, a.rank))) > 0
+        return contract_where(a, b, live, contracting=contracting, of=of)
+
+    def expected(a, b):
+        live = a.sum(tuple(range(rank, a.ndim)), keepdims=True) > 0
+        return np.tensordot(np.where(live, a, 0), b, contracting)
+
+    return built, expected
+
+
+_ROWS, _SUMMED = ((1,), (0,)), ((0,), (0,))
+for _name, _a, _b, _rank, _of, _contracting in (
+    ("rows", (37, 33), (33, 70), 1, "rows", _ROWS),
+    ("rows-few", (5, 4), (4, 3), 1, "rows", _ROWS),
+    ("rows-transposed", (26, 19), (40, 19), 1, "rows", ((1,), (1,))),
+    ("rows-of-steps", (3, 6, 8), (8, 9), 2, "rows", ((2,), (0,))),
+    ("rows-first-dimension", (5, 3, 8), (8, 9), 1, "rows", ((2,), (0,))),
+    ("rows-two-summed", (7, 3, 4), (4, 5, 3), 1, "rows", ((2, 1), (0, 2))),
+    ("rows-none", (0, 4), (4, 5), 1, "rows", _ROWS),
+    ("rows-no-depth", (4, 0), (0, 5), 1, "rows", _ROWS),
+    ("summed", (50, 33), (50, 40), 1, "summed", _SUMMED),
+    ("summed-few", (5, 4), (5, 3), 1, "summed", _SUMMED),
+    ("summed-long", (700, 13), (700, 40), 1, "summed", _SUMMED),
+    ("summed-steps", (3, 6, 8), (3, 6, 9), 2, "summed", ((0, 1), (0, 1))),
+    ("summed-further", (6, 3, 8), (6, 3, 5), 1, "summed", ((0, 1), (0, 1))),
+    ("summed-none", (0, 4), (0, 5), 1, "summed", _SUMMED),
+):
+    _build, _expected = _masked(_of, _rank, _contracting)
+    case(
+        f"contract_where-{_name}",
+        _build,
+        (F, _a, -1, 1),
+        (F, _b, -1, 1),
+        expected=_expected,
+        tolerance=SUM,
+        differentiable=0 not in _a and max(_a) < 60,
+        symbolic=((0,), (0,) if _of == "summed" else ()),
+    )
+case(
+    "contract_where-nothing-counts",
+    _masked("rows", 1, _ROWS)[0],
+    (F, (9, 8), -3, -1),
+    (F, (8, 7), -1, 1),
+    expected=lambda a, b: np.zeros((9, 7), F),
+    symbolic=((0,), ()),
+)
+for _of, _b, _want in (
+    ("rows", [[1, np.inf], [3, 4]], [[0, 0], [7, np.inf], [0, 0]]),
+    ("summed", [[np.nan, np.inf], [3, 4], [-np.inf, np.nan]], [[3, 4], [6, 8]]),
+):
+    case(
+        f"contract_where-{_of}-dead-are-not-read",
+        _masked(_of, 1, _ROWS if _of == "rows" else _SUMMED)[0],
+        np.array([[np.nan, np.inf], [1, 2], [-np.inf, np.nan]], F),
+        np.array(_b, F),
+        expected=lambda a, b, want=_want: np.array(want, F),
+        differentiable=False,
+        symbolic=((0,), () if _of == "rows" else (0,)),
     )

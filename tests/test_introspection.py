@@ -125,7 +125,7 @@ def test_bisect_finds_a_planted_bug(tmp_path):
     path = tmp_path / "wrong.py"
     path.write_text(
         "import sys\nimport numpy as np\nimport graphflow as tf\n"
-        "from graphflow.passes import simplify\n"
+        "from graphflow.passes.rewrite import simplify\n"
         "def wrong(node):\n"
         "    return node.inputs[0] if node.inputs[0].node.op.name == 'neg' else None\n"
         "simplify.RULES = tuple(\n"

@@ -11,6 +11,7 @@ from ..ir.node import Tensor
 from ..layers import Dense, dense
 from ..nn.losses import sparse_softmax_cross_entropy_with_logits
 from ..nn.rnn_cell import LSTMCell
+from ..nn.sequence_steps import step_where, zeros_elsewhere
 from ..nn.trees import ThinStack, TreeLSTM
 from ..ops.arithmetic import maximum
 from ..ops.convert import convert, reject
@@ -60,7 +61,8 @@ def spinn(
 
     In every step the tracker, an LSTM, reads h of the next word, of the top of the stack and of the
     row below it (zeros where there is none). SHIFT puts the next word on the stack; REDUCE puts the
-    Tree-LSTM of the upper two and of the tracker's new state in their place; SKIP does nothing.
+    Tree-LSTM of the upper two and of the tracker's new state in their place; SKIP does nothing, and
+    the tracker stays as it is.
 
     words: vectors [batch, room, depth], made (h, c) of rows by a dense layer; lengths: int32
         [batch], each in [0, room]. All sizes but the depth may be unknown: nothing depends on them.
@@ -107,16 +109,24 @@ def spinn(
             right, left = split(rows[:, :units], 2, axis=0)
             memory_right, memory_left = split(rows[:, units:], 2, axis=0)
             seen, logits = None, None
+            # Some sentences are at their end, and few stacks are reduced in a step: `step_where`.
             if cell:
-                projected = cell.project_part(concat([right, left], 1), units, 3 * units)
-                projected = projected + gather_op(of_words, stack.next_words(), axis=0)
-                seen, state = cell.advance(projected, state)
+                words = gather_op(of_words, stack.next_words(), axis=0)
+
+                def track(phrases, state, words=words):
+                    of_phrases = cell.project_part(phrases, units, 3 * units)
+                    return cell.advance(of_phrases + words, state)
+
+                goes_on = now < SKIP if given else logical_or(stack.can_shift(), stack.can_reduce())
+                seen, state = step_where(goes_on, track, concat([right, left], 1), state)
                 if not given:
                     logits = predict(seen)
                     now = _chosen(stack, logits)
-            c, h = compose([(memory_left, left), (memory_right, right)], seen)
-            phrases = concat([h, c], 1)
-            stack = stack.pushed(number, equal(now, SHIFT), equal(now, REDUCE), phrases)
+            reduces = equal(now, REDUCE)
+            left, right, inputs = zeros_elsewhere(reduces, (left, right, [seen] if cell else []))
+            c, h = compose([(memory_left, left), (memory_right, right)], *inputs)
+            phrases = zeros_elsewhere(reduces, concat([h, c], 1))
+            stack = stack.pushed(number, equal(now, SHIFT), reduces, phrases)
             return (stack, state), (seen if given else logits, now)
 
         start = ThinStack.of_words(rows, lengths, steps)
@@ -188,8 +198,7 @@ def _last_step(programs: Tensor) -> Tensor:
 
 def _chosen(stack: ThinStack, logits: Tensor) -> Tensor:
     """The likelier transition of those that are possible."""
-    can_shift = stack.used < stack.lengths
-    can_reduce = stack.depth > 1
+    can_shift, can_reduce = stack.can_shift(), stack.can_reduce()
     rather = logical_or(logits[:, REDUCE] > logits[:, SHIFT], logical_not(can_shift))
     shift = where(can_shift, convert(SHIFT), convert(SKIP))
     return where(logical_and(can_reduce, rather), convert(REDUCE), shift)

@@ -38,7 +38,8 @@ def dynamic_rnn(
         outputs have the same order. Both sizes may be unknown: nothing depends on them.
     sequence_length: int32 or int64 [batch], each in [0, time]; all steps if None. After its end a
         sequence's outputs are zeros, its state is that of its last step, and what the inputs hold
-        there changes nothing. Steps after the end of the longest one are not run.
+        there changes nothing. Steps after the end of the longest one are not run, and products in
+        steps after the end of a sequence leave it out.
     initial_state: as `cell.zero_state` gives it; zeros of `dtype` if None
     scope: the variable scope; "rnn" if None
 

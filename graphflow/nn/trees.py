@@ -165,6 +165,14 @@ class ThinStack:
         room = size_as_tensor(self.room, int32)
         return where(self.used < self.lengths, 1 + self._numbers() * room + self.used, 0)
 
+    def can_shift(self) -> Tensor:
+        """bool [batch]: whether there is a next word."""
+        return self.used < self.lengths
+
+    def can_reduce(self) -> Tensor:
+        """bool [batch]: whether a stack holds two rows."""
+        return self.depth > 1
+
     def top(self) -> Tensor:
         """[batch, d]: the upmost row of each stack; zeros where it is empty."""
         return gather_op(self.rows, self._at(self.depth), axis=0)

@@ -6,6 +6,7 @@ from . import (  # noqa: F401
     arithmetic,
     assertions,
     contraction,
+    contraction_where,
     control_flow,
     convert,
     convolution,

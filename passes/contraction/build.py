@@ -25,7 +25,10 @@ to be read in place.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .direct import build_direct, build_dot
+from .live import listed
 from .spec import (
     Contraction,
     ContractionSpec,
@@ -53,6 +56,15 @@ def contraction_nest(
     `structure` ("direct", "stream", "dot" or "tile") overrides the choice; "stream" needs m to be a
     number, "dot" m or n.
     """
+    if spec.live is not None:
+        spec, listing = listed(spec)
+        built = build_tile(spec, tiling(spec, target))
+        assert spec.live is not None and spec.live.order is not None
+        return replace(
+            built,
+            pack_a=(*listing, *built.pack_a),
+            workspaces=(spec.live.order, *built.workspaces),
+        )
     tiles = tiling(spec, target)
     chosen = structure or min(_costs(spec, tiles).items(), key=lambda item: item[1])[0]
     if chosen == "direct":

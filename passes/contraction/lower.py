@@ -19,6 +19,7 @@ from ..fusion.cluster import Cluster, root
 from ..lowering.context import KernelBuilder
 from ..lowering.loops import compute
 from .build import Contraction, ContractionSpec, Operand, Strided, contraction_nest
+from .spec import Live
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class _Side:
 def contraction_loops(target: Any, builder: KernelBuilder, cluster: Cluster) -> None:
     result = next(t for t in cluster.members if t.node.op.kind == "contract")
     node = result.node
-    a, b = node.inputs
-    (batch_a, batch_b), (sum_a, sum_b) = node.attrs["batch"], node.attrs["contracting"]
+    a, b, *masks = node.inputs
+    batch_a, batch_b = node.attrs.get("batch", ((), ()))
+    sum_a, sum_b = node.attrs["contracting"]
     free_a = tuple(k for k in range(len(a.dims)) if k not in batch_a and k not in sum_a)
     free_b = tuple(k for k in range(len(b.dims)) if k not in batch_b and k not in sum_b)
     left = _Side(a, tuple(batch_a), free_a, tuple(sum_a))
@@ -71,10 +73,28 @@ def contraction_loops(target: Any, builder: KernelBuilder, cluster: Cluster) -> 
         streams=_streams(cluster, result),
         variable=variables(builder),
     )
-    if builder.is_settled(b):
+    if masks:
+        summed = node.attrs["of"] == "summed"
+        (live,), rows = masks, left.column if summed else left.row
+        spec = replace(spec, live=Live(_mask_reader(builder, live, left.dims(rows)), summed))
+    # What is packed once knows nothing of what counts in a run.
+    if builder.is_settled(b) and not (spec.live is not None and spec.live.summed):
         once = builder.preparing()
         spec = replace(spec, once=(_reader(once, right), variables(once)))
     emit_contraction(builder, contraction_nest(spec, target), spec)
+
+
+def _mask_reader(
+    builder: KernelBuilder, live: Tensor, dims: Sequence[Dim]
+) -> Callable[[Expr], Expr]:
+    """Says of a place in `dims`, the first of which the mask has, whether it counts."""
+
+    def read(place: Expr) -> Expr:
+        (form,) = builder.forms((place,))
+        index = builder.math.split(form, dims)[: len(live.dims)]
+        return builder.expression(live, tuple(index))
+
+    return read
 
 
 def _streams(cluster: Cluster, result: Tensor) -> int:

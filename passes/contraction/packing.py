@@ -9,9 +9,11 @@ from ...dtypes import DType
 from ...loop import nodes as loop
 from ...loop.nodes import Buffer, Const, Expr, Local, Stmt, Var
 from ...sizes import Dim, ceildiv
+from .live import depth_of, k_at, row_at, rows_of
 from .spec import (
     ContractionSpec,
     assumed,
+    clamped,
     divides,
     grain_of,
     minimum,
@@ -80,7 +82,7 @@ def source_a(
         return loop.mul(start, Const(tiles.rows))
 
     def read(batch: Expr, m: Expr, k: Expr) -> Expr:
-        return spec.a.read(batch, m, k)
+        return spec.a.read(batch, row_at(spec, m), k)
 
     nest = _pack_panels(spec, packed, tiles.rows, spec.m, read, fill=False)
     return Source(packed, in_panels, (1, tiles.rows)), nest
@@ -124,18 +126,28 @@ def source_b(
 
 
 def _pack_rows(spec: ContractionSpec, packed: Buffer) -> list[Stmt]:
-    """packed[b, m, k] = a[b, m, k]"""
+    """packed[b, m, k] = a[b, m, k], of rows and k that count where not all of them do"""
+    depth: Dim | Expr = spec.k if spec.order_of_k is None else depth_of(spec)
 
     def task(t: Expr) -> list[Stmt]:
         batch, m = split(t, (spec.batch, spec.m))
         start = loop.mul(t, loop.index(spec.k))
-        return repeat(
-            spec, "p", spec.k, loop.VECTOR,
-            lambda p: [loop.Store(packed, loop.add(start, p), spec.a.read(batch, m, p))],
-        )  # fmt: skip
+        lets: list[Stmt] = []
+        if spec.order_of_rows is not None:
+            var = spec.variable("m", spec.m)
+            lets, m = [loop.Let(var, row_at(spec, m))], var
+
+        def element(p: Expr) -> list[Stmt]:
+            k = k_at(spec, p)
+            return [loop.Store(packed, loop.add(start, p), spec.a.read(batch, m, k))]
+
+        return lets + repeat(spec, "p", depth, loop.VECTOR, element)
 
     grain = grain_of(assumed(spec.k), _COPY_ELEMENTS)
-    return repeat(spec, "t", product(spec.batch, spec.m), loop.PARALLEL, task, grain)
+    rows: Dim | Expr = product(spec.batch, spec.m)
+    if spec.order_of_rows is not None:
+        rows = rows_of(spec)
+    return repeat(spec, "t", rows, loop.PARALLEL, task, grain)
 
 
 def _turned(
@@ -180,7 +192,9 @@ def _pack_panels(
         batch, panel, chunk = split(t, (spec.batch, panels, chunks))
         first = loop.mul(chunk, Const(_COPY_CHUNK))
         count: Expr = Const(_COPY_CHUNK)
-        if not divides(_COPY_CHUNK, spec.k):
+        if spec.order_of_k is not None:
+            count = clamped(loop.sub(depth_of(spec), first), count)
+        elif not divides(_COPY_CHUNK, spec.k):
             count = minimum(count, loop.sub(loop.index(spec.k), first))
         at = loop.mul(panel, Const(width))
         present: Expr = Const(width)
@@ -191,7 +205,7 @@ def _pack_panels(
         def line(p: Expr) -> list[Stmt]:
             k = loop.add(first, p)
             start = loop.linear((batch, panel, k), (spec.batch, panels, spec.k))
-            lets, (start,) = named(("start", loop.mul(start, Const(width))))
+            lets, (start, k) = named(("start", loop.mul(start, Const(width))), ("k", k_at(spec, k)))
             body = lets + repeat(
                 spec, "v", present, loop.VECTOR,
                 lambda v: [
@@ -222,7 +236,7 @@ def _pack_panels(
                 place = loop.add(column, Const(r))
                 if not divides(width, extent):
                     place = minimum(place, last)
-                return read(batch, place, loop.add(k, c))
+                return read(batch, place, k_at(spec, loop.add(k, c)))
 
             start = loop.linear((batch, panel, k), (spec.batch, panels, spec.k))
             more, (start,) = named(("start", loop.add(loop.mul(start, Const(width)), across)))

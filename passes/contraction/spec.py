@@ -72,6 +72,19 @@ class Operand:
 
 
 @dataclass(frozen=True)
+class Live:
+    """Which rows of A, or with `summed` which k, count; for others the product is zero.
+
+    read(i) says so. order: once `live.listed` has set it, a list of all of them, those that count
+    in their order and then the others, with the number of those that count behind it.
+    """
+
+    read: Callable[[Expr], Expr]
+    summed: bool
+    order: Buffer | None = None
+
+
+@dataclass(frozen=True)
 class ContractionSpec:
     """What to compute. `batch` is the product of the batch dimensions; all indices handed to
     `read` and `epilogue` are int64, linear where several dimensions are collapsed into one.
@@ -98,6 +111,16 @@ class ContractionSpec:
     # Where B is the same in every run, and so is packed for many: its `read` and `variable` for
     # the loops that do so, which belong to another kernel.
     once: tuple[Callable[[Expr, Expr, Expr], Expr], Callable[[str, Dim], Var]] | None = None
+    live: Live | None = None
+
+    @property
+    def order_of_rows(self) -> Buffer | None:
+        """The list of live rows, where not all of them are."""
+        return self.live.order if self.live is not None and not self.live.summed else None
+
+    @property
+    def order_of_k(self) -> Buffer | None:
+        return self.live.order if self.live is not None and self.live.summed else None
 
     def packing_b(self) -> ContractionSpec:
         """The spec for loops that pack B."""
@@ -223,3 +246,8 @@ def grain_of(work: int, wanted: int) -> int:
 
 def zero(dtype: DType) -> Const:
     return Const(0.0 if dtype.is_floating else 0, dtype)
+
+
+def clamped(value: Expr, most: Expr) -> Expr:
+    """A count that may come out as negative, or too large."""
+    return loop.apply("maximum", minimum(most, value), loop.ZERO)

@@ -7,11 +7,13 @@ from ...loop import nodes as loop
 from ...loop.nodes import Buffer, Const, Expr, Invoke, Local, Stmt, Var
 from ...sizes import Dim, ceildiv, multiply
 from .kernels import dot_kernel, outer_kernel
+from .live import depth_of, row_at, rows_of
 from .packing import Source, source_a, source_b
 from .spec import (
     Contraction,
     ContractionSpec,
     assumed,
+    clamped,
     divides,
     grain_of,
     minimum,
@@ -124,12 +126,13 @@ class _Nest:
             )  # fmt: skip
 
         body: list[Stmt] = [tile, *lets]
-        body += repeat(spec, "d", tiles.sweep.blocks, loop.SERIAL, multiply)
+        body += repeat(spec, "d", self.blocks(), loop.SERIAL, multiply)
+        body += self.clear_dead(tile, loop.ZERO, first, rows)
 
         def line(r: Expr) -> list[Stmt]:
             m = spec.variable("m", spec.m)
             start = loop.add(loop.mul(r, Const(tiles.columns)), skip)
-            let = loop.Let(m, loop.add(first, r))
+            let = loop.Let(m, row_at(spec, loop.add(first, r)))
             return [let, *self.finish_line(tile, start, batch, m, number, width)]
 
         return body + repeat(spec, "r", rows, loop.SERIAL, line)
@@ -159,13 +162,18 @@ class _Nest:
                 start = loop.add(place(j, r), skip)
                 return lets + self.finish_line(tile, start, batch, m, number, width)
 
-            let = loop.Let(m, loop.add(first, r))
+            let = loop.Let(m, row_at(spec, loop.add(first, r)))
             return [let, *repeat(spec, "j", count, loop.SERIAL, part)]
 
         body = repeat(
-            spec, "d", tiles.sweep.blocks, loop.SERIAL,
+            spec, "d", self.blocks(), loop.SERIAL,
             lambda d: repeat(spec, "j", count, loop.SERIAL, lambda j: multiply(d, j)),
         )  # fmt: skip
+        if spec.order_of_rows is not None:
+            body += repeat(
+                spec, "j", count, loop.SERIAL,
+                lambda j: self.clear_dead(tile, place(j, loop.ZERO), first, rows),
+            )  # fmt: skip
         return [tile, *body, *repeat(spec, "r", rows, loop.SERIAL, line)]
 
     def columns(self, number: Expr) -> tuple[list[Stmt], Expr, Expr]:
@@ -178,6 +186,34 @@ class _Nest:
         skip = loop.sub(Const(tiles.columns), width) if early else loop.ZERO
         lets, (width, skip) = named(("width", width), ("skip", skip))
         return lets, width, skip
+
+    def blocks(self) -> Dim | Expr:
+        """Blocks of k: those with any k that counts, and one at least, so that sums are stored."""
+        sweep = self.tiles.sweep
+        if self.spec.order_of_k is None or sweep.blocks == 1:
+            return sweep.blocks
+        depth = loop.index(sweep.depth)
+        count = loop.add(depth_of(self.spec), loop.sub(depth, loop.ONE))
+        return loop.apply("maximum", loop.floordiv(count, depth), loop.ONE)
+
+    def clear_dead(self, tile: Local, start: Expr, first: Expr, rows: Expr) -> list[Stmt]:
+        """Zeros for the rows of a tile from `start` on that do not count."""
+        if self.spec.order_of_rows is None:
+            return []
+        columns = Const(self.tiles.columns)
+        live = self.live_rows(first, rows)
+        lets, (live,) = named(("live", live))
+        lets.append(loop.Let(begin := Var("begin"), loop.add(start, loop.mul(live, columns))))
+        return lets + repeat(
+            self.spec, "z", loop.mul(loop.sub(rows, live), columns), loop.VECTOR,
+            lambda z: [loop.Store(tile, loop.add(begin, z), zero(self.spec.dtype))],
+        )  # fmt: skip
+
+    def live_rows(self, first: Expr, rows: Expr) -> Expr:
+        """How many of a task's rows count: those come first."""
+        if self.spec.order_of_rows is None:
+            return rows
+        return clamped(loop.sub(rows_of(self.spec), first), rows)
 
     def fresh(self, d: Expr) -> Expr:
         """Whether a block of k is the first one."""
@@ -211,7 +247,9 @@ class _Nest:
             k = loop.add(k, loop.mul(index, loop.index(elements)))
         depth: Expr = loop.index(sweep.depth)
         runs: Expr = Const(sweep.block)
-        if spec.a.strided is None or spec.a.strided.is_matrix:
+        if spec.order_of_k is not None:
+            depth = clamped(loop.sub(depth_of(spec), k), depth)
+        elif spec.a.strided is None or not spec.a.strided.runs:
             if sweep.blocks != 1:
                 assert isinstance(sweep.depth, int)
                 depth = within(sweep.depth, k, spec.k)
@@ -221,12 +259,14 @@ class _Nest:
             ("depth", depth), ("runs", runs), ("at", at),
             ("at_b", self.b.start(batch, number, k)), ("fresh", fresh),
         )  # fmt: skip
+        more, (rows,) = named(("live", self.live_rows(first, rows)))
+        lets += more
         heights = loop.floordiv(loop.add(rows, Const(tiles.rows - 1)), Const(tiles.rows))
 
         def height(i: Expr, q: Expr) -> list[Stmt]:
             r = loop.mul(i, Const(tiles.rows))
             count: Expr = Const(tiles.rows)
-            if not divides(tiles.rows, spec.m):
+            if spec.order_of_rows is not None or not divides(tiles.rows, spec.m):
                 count = minimum(count, loop.sub(rows, r))
             start = self.a.start(batch, loop.add(first, r), at)
             inside, (count, at_a) = named(("count", count), ("at_a", start))
@@ -261,7 +301,11 @@ class _Nest:
 
         chosen: tuple[Stmt, ...] = (call(tiles.rows),)
         if not isinstance(count, Const):
-            for height in reversed(_lower_tiles(self.spec.m, tiles.rows)):
+            lower = _lower_tiles(self.spec.m, tiles.rows)
+            if self.spec.order_of_rows is not None:
+                # All but the one that sums in parts: what a row gives is not to depend on others.
+                lower = _below(tiles.rows)
+            for height in reversed(lower):
                 few = loop.apply("le", count, Const(height))
                 chosen = (loop.If(few, (call(height),), chosen),)
         return list(chosen)
@@ -324,6 +368,8 @@ class _Together(_Nest):
         if tiles.splits > 1:
             own = loop.sub(loop.index(blocks), begin)
             own = loop.apply("maximum", minimum(loop.index(each), own), loop.ZERO)
+        if spec.order_of_k is not None:
+            own = clamped(loop.sub(self.blocks(), begin), own)  # type: ignore[arg-type]
         lets, (first, rows, count, begin, own) = named(
             ("first", first), ("rows", rows), ("panels", count), ("begin", begin), ("own", own)
         )
@@ -359,11 +405,12 @@ class _Together(_Nest):
 
         def line(t: Expr) -> list[Stmt]:
             batch, row, number = split(t, (spec.batch, spec.m, self.panels))
-            m = spec.variable("m", spec.m)
+            m, place = spec.variable("m", spec.m), spec.variable("row", spec.m)
             at = loop.mul(number, Const(tiles.columns))
             lets, width, skip = self.columns(number)
             starts = [
-                loop.add(self.place(Const(s), batch, number, m), skip) for s in range(tiles.splits)
+                loop.add(self.place(Const(s), batch, number, place), skip)
+                for s in range(tiles.splits)
             ]
             more, starts = named(*(("start", start) for start in starts))
 
@@ -374,7 +421,7 @@ class _Together(_Nest):
                     total = loop.apply("add", total, loop.Load(self.sums, loop.add(start, v)))
                 return [loop.Let(value, total), *spec.epilogue(batch, m, loop.add(at, v), value)]
 
-            before = [loop.Let(m, row), *lets, *more]
+            before = [loop.Let(place, row), loop.Let(m, row_at(spec, place)), *lets, *more]
             return before + repeat(spec, "v", width, loop.VECTOR, element)
 
         lines = product(spec.batch, spec.m, self.panels)
@@ -384,9 +431,13 @@ class _Together(_Nest):
         )
 
 
+def _below(rows: int) -> tuple[int, ...]:
+    return heights(rows)[:-1]
+
+
 def _lower_tiles(m: Dim, rows: int) -> tuple[int, ...]:
     """Heights of lower tiles that the last rows may need."""
-    lower = heights(rows)[:-1]
+    lower = _below(rows)
     if lower and lower[0] > 1:
         lower = (1, *lower)
     if not isinstance(m, int):

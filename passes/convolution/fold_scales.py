@@ -42,13 +42,14 @@ def _weights(node: Node, settled: Settled) -> bool:
 
 def _channel(node: Node) -> int | None:
     """The axis of the second operand that is the last one of the result."""
-    taken = {*node.attrs["batch"][1], *node.attrs["contracting"][1]}
+    batch = node.attrs.get("batch", ((), ()))
+    taken = {*batch[1], *node.attrs["contracting"][1]}
     free = [axis for axis in range(len(node.inputs[1].dims)) if axis not in taken]
     return free[0] if len(free) == 1 else None
 
 
 def _scaled(product: Node, scale: Tensor, node: Node) -> Tensor | None:
-    x, w = product.inputs
+    x, w, *live = product.inputs
     axis = len(w.dims) - 1 if product.op.kind == CONVOLVE else _channel(product)
     assert axis is not None
     channels = w.dims[axis]
@@ -57,4 +58,4 @@ def _scaled(product: Node, scale: Tensor, node: Node) -> Tensor | None:
         return None
     shape = tuple(channels if k == axis else 1 for k in range(len(w.dims)))
     factors = find("reshape")(scale, shape=shape)
-    return product.op(x, find("mul")(w, factors), **product.attrs)
+    return product.op(x, find("mul")(w, factors), *live, **product.attrs)

@@ -241,14 +241,17 @@ class _Later:
         if node.op.name == "reduce":
             axes = (0, *(axis + 1 for axis in node.attrs["axes"]))
             return find("reduce")(tensors[0], kind="sum", axes=axes)
-        if node.op.name == "contract" and all(wide):
+        if node.op.kind == CONTRACT and all(wide) and node.attrs.get("of") != "rows":
             moved: dict[str, Any] = {
                 key: tuple(tuple(axis + 1 for axis in axes) for axes in node.attrs[key])
                 for key in ("batch", "contracting")
+                if key in node.attrs
             }
             left, right = moved["contracting"]
             moved["contracting"] = ((0, *left), (0, *right))
-            return find("contract")(*tensors, **moved)
+            if node.op.name == "contract_where":
+                moved["of"] = node.attrs["of"]
+            return node.op(*tensors, **moved)
         tensor, flag = self.vectorizer.of(term)  # type: ignore[misc]
         if flag:
             return find("reduce")(tensor, kind="sum", axes=(0,))

@@ -361,7 +361,7 @@ def _side_by_side(builder: KernelBuilder, tasks: Sequence[tuple[Stmt, ...]]) -> 
     return loop.For(var, loop.Const(len(tasks)), loop.PARALLEL, chosen, 1)
 
 
-_TELLING = ("contract", "convolve", "convolve_weights", "reduce")
+_TELLING = ("contract", "contract_where", "convolve", "convolve_weights", "reduce")
 
 
 def _kernel_name(clusters: list[Cluster]) -> str:

@@ -29,10 +29,11 @@ class Launched:
     outside: bool = False  # of a body: what its clusters call their values means nothing here
 
     def moments(self) -> list[tuple[Cluster, dict[Hashable, None]]]:
-        """Its clusters, each with what it uses: they run one after the other."""
+        """Its clusters, each with what it uses: they run one after the other, or side by side."""
         if self.outside:
-            return [(Cluster(-1, TOGETHER), used) for used in self.used]
-        rows = list(zip(self.clusters, self.used, strict=True))
+            rows = [(Cluster(-1, TOGETHER), used) for used in self.used]
+        else:
+            rows = list(zip(self.clusters, self.used, strict=True))
         return one_moment(rows) if self.branches else rows
 
 

@@ -319,3 +319,22 @@ def test_what_a_tree_lstm_refuses():
         tf.nn.TreeLSTM(UNITS)([])
     with pytest.raises(TypeRuleError, match="units must be a positive integer"):
         tf.nn.TreeLSTM(0)
+
+
+@pytest.mark.parametrize("tracker", [TRACKER, 0])
+def test_a_skip_anywhere_does_nothing(tracker):
+    words, lengths, programs, out = placed(tracker)
+    x, n = sentences(lengths=np.array([3, 2], np.int32))
+    spread = np.array(
+        [
+            [SHIFT, SKIP, SHIFT, REDUCE, SKIP, SHIFT, REDUCE, SKIP],
+            [SKIP, SKIP, SHIFT, SHIFT, SKIP, SKIP, SKIP, REDUCE],
+        ],
+        np.int32,
+    )
+    with tf.Session() as session:
+        weights = values(session)
+        phrases = session.run(out.phrases, {words: x, lengths: n, programs: spread})
+    for row, program in enumerate(spread):
+        phrase, _, _ = read(weights, x[row, : n[row]], program[program != SKIP], tracker)
+        np.testing.assert_allclose(phrases[row], phrase, rtol=1e-12, atol=1e-12)

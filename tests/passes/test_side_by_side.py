@@ -145,3 +145,14 @@ def test_what_makes_a_group():
     assert clusters([(), ()], [2 * MOST_WORK, 2 * MOST_WORK]) == {}
     assert clusters([(), ()], [half, half], fallible=True) == {}
     assert clusters([(), ()], [half, half], settled=True) == {}
+
+
+def test_branches_in_a_body_are_one_moment():
+    """What one of them writes must not lie where another one still reads, in loops neither."""
+    x, n = tf.placeholder(tf.float32, [None, None, 48]), tf.placeholder(tf.int32, [None])
+    outputs, _ = tf.nn.dynamic_rnn(tf.nn.rnn_cell.GRUCell(64), x, n, dtype=tf.float32)
+    gradients = tf.gradients(tf.reduce_sum(outputs * outputs), [x, *tf.trainable_variables()])
+    _, plan = plan_of(gradients, [x, n])
+    found = [each for each in plan.launches if each.note.startswith("small and independent")]
+    assert any(each.kernel.name.startswith("contract") for each in found)
+    assert all(each.moments == 1 for each in found)
