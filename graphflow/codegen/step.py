@@ -40,10 +40,12 @@ def write_step(
         if launch.kernel is not None:
             kernels[id(launch.kernel)] = module.launched(launch.kernel)
     steps = plan.steps or tuple(range(len(plan.launches)))
-    step = _Step(module, plan, kernels, values, symbols, name_of_step)
+    # Launches one after the other take no time beside what they launch; loops may run often.
+    straight = all(isinstance(each, int) for each in steps)
+    step = _Step(module, plan, kernels, values, symbols, name_of_step, quick=straight)
     if plan.prepared:
         prepare = f"{name_of_step}.prepare"
-        once = _Step(module, plan, kernels, values, symbols, prepare, "internal ")
+        once = _Step(module, plan, kernels, values, symbols, prepare, "internal ", quick=True)
         once.write(steps[: plan.prepared])
         step.prepare(prepare)
     step.write(steps[plan.prepared :])
@@ -141,6 +143,7 @@ class _Step:
         symbols: Sequence[Symbol],
         name: str,
         linkage: str = "",
+        quick: bool = False,
     ):
         self.symbols = {symbol: position for position, symbol in enumerate(symbols)}
         self.stacks = {buffer.id: k for k, buffer in enumerate(plan.stacks())}
@@ -149,7 +152,7 @@ class _Step:
         self.module, self.plan, self.kernels = module, plan, kernels
         self.slots = {size: position for position, size in enumerate(values)}
         self.layout = module.layout
-        self.f = Function(name, "i32", ["ptr %frame"], linkage)
+        self.f = Function(name, "i32", ["ptr %frame"], linkage, quick)
 
     def place(self, name: str) -> str:
         """The instruction that finds a field of the frame."""
