@@ -223,7 +223,8 @@ def while_loop(
         or tuple of them are the arguments of `cond` and `body`
     shape_invariants: a structure of shapes, lists or None (as it is) for the loop variables: a
         dimension that is None there may change from iteration to iteration, in a way that follows
-        from sizes. No gradient is known through such a loop.
+        from sizes: what is concatenated, sliced or padded has such a size. Gradients go back
+        through the same sizes.
     back_prop: False: no gradient flows through the loop
     maximum_iterations: an integer, or a scalar tensor: the loop ends after so many
     return_same_structure: a single loop variable comes back in a list, too

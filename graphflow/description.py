@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import runtime
+from .ir.loop_sizes import bound_in
 from .ir.node import all_nodes
 from .ir.program import Origin, Program
 from .plan import ARENA, CONSTANT, FEED, KEPT, LATE, OUTPUT, ROW, STATE_IN, STATE_OUT, Output, Plan
@@ -48,8 +49,7 @@ class Parts:
                 variables[node.attrs["variable"]] = None
             elif "function" in node.attrs:
                 functions[node.attrs["function"]] = None
-            trips += symbols_of(node.attrs.get("trips"))
-            trips += symbols_of(node.attrs.get("varying"))
+            trips += bound_in(node.attrs)
             for origin in program.origin(node):
                 origins[origin] = None
         for variable in program.updates:

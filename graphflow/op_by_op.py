@@ -26,9 +26,10 @@ from .errors import GraphError, ResourceExhaustedError
 from .interpreted import Array, InterpretedSession, Request
 from .ir.body import has_effect
 from .ir.evaluate import effects_in_order, last_uses, located, run_node
+from .ir.loop_sizes import bound_in, sizes_in
 from .ir.node import Node, Tensor, all_nodes
 from .ir.op import EFFECT, LEAF, VIEW, find
-from .ir.program import Interner, Origin, Program, bound_in, sizes_in
+from .ir.program import Interner, Origin, Program
 from .ir.variable import VariableHandle
 from .passes import pipeline
 from .passes.fusion.cluster import root

@@ -61,11 +61,16 @@ class Launch:
 
 @dataclass(frozen=True)
 class Row:
-    """A buffer that is, in each iteration of a loop, a row of another one."""
+    """A buffer that is, in each iteration of a loop, a row of another one.
+
+    bytes: of the row that an iteration is at
+    begin: of a stack whose rows differ in size, the bytes of those before; else None
+    """
 
     id: int
     of: int
     bytes: Dim
+    begin: Dim | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class Repeat:
     reverse: the last row comes first
     rows: buffers that move along with the iterations
     swaps: pairs of buffers that change places after each iteration
+    sizes: symbols, and the rows that give them their values in each iteration: int64 scalars
     trips: a size that becomes known afterwards: the number of iterations
     """
 
@@ -86,6 +92,7 @@ class Repeat:
     reverse: bool = False
     rows: tuple[Row, ...] = ()
     swaps: tuple[tuple[int, int], ...] = ()
+    sizes: tuple[tuple[Size, int], ...] = ()
     trips: Size | None = None
     node: Any = None
 
@@ -220,6 +227,8 @@ class Plan:
         for step in self.steps:
             if isinstance(step, Repeat):
                 shapes.append((step.count, *(row.bytes for row in step.rows)))
+                begins = [row.begin for row in step.rows if row.begin is not None]
+                shapes.append(tuple(begins))
             elif isinstance(step, Advance):
                 shapes.append(tuple(size for _, size in step.sizes))
         shapes += [launch.kernel.sizes() for launch in self.launches if launch.kernel is not None]

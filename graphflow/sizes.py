@@ -339,8 +339,54 @@ def is_nonnegative(value: Dim) -> bool:
     if isinstance(value, int):
         return value >= 0
     if value._nonnegative is None:
-        value._nonnegative = all(c >= 0 and all(map(_atom_nonnegative, m)) for m, c in value.terms)
+        value._nonnegative = _proves(value, 2)
     return value._nonnegative
+
+
+def _proves(value: Dim, steps: int) -> bool:
+    """Whether a value is seen to be >= 0, in so many steps; each leads to a few other values."""
+    if isinstance(value, int):
+        return value >= 0
+    if all(c >= 0 and all(map(_atom_nonnegative, m)) for m, c in value.terms):
+        return True
+    if steps == 0 or len(value.terms) > _MOST_TERMS:
+        return False
+    single = [(m[0], c) for m, c in value.terms if len(m) == 1]
+    return _exceeds_quotients(value, single, steps - 1) or _in_all_cases(value, single, steps - 1)
+
+
+_MOST_TERMS = 6  # of sizes that are looked into
+
+
+def _in_all_cases(value: Size, single: list[tuple[Atom, int]], steps: int) -> bool:
+    """Whether that is so since max(a, b) is a or b, and no less than either."""
+    for atom, c in single:
+        if isinstance(atom, (Maximum, Minimum)):
+            rest = value - Size.of(atom) * c
+            cases = (_proves(rest + part * c, steps) for part in (atom.a, atom.b))
+            return any(cases) if isinstance(atom, Maximum) == (c > 0) else all(cases)
+    return False
+
+
+def _exceeds_quotients(value: Size, single: list[tuple[Atom, int]], steps: int) -> bool:
+    """Whether that is so since x // d is no more than x / d, and no more than y // d where
+    x <= y."""
+    found = [
+        (atom, atom.denominator, c)
+        for atom, c in single
+        if isinstance(atom, FloorDiv)
+        if isinstance(atom.denominator, int) and atom.denominator > 0
+    ]
+    for atom, d, c in found:
+        if c > 0:
+            continue
+        rest = value - Size.of(atom) * c
+        if _proves(rest * d + atom.numerator * c, steps):
+            return True
+        for other, e, more in found:
+            if d == e and more >= -c and _proves(other.numerator - atom.numerator, steps):
+                return _proves(rest + Size.of(other) * c, steps)
+    return False
 
 
 def _atom_nonnegative(atom: Atom) -> bool:

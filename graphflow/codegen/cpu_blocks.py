@@ -40,11 +40,20 @@ class Scope:
 
 
 class Function:
-    """One function being written. `parameters` are typed operands such as "ptr %frame"."""
+    """One function being written. `parameters` are typed operands such as "ptr %frame". A `quick`
+    one LLVM translates as fast as it can: it runs seldom, or takes no time itself."""
 
-    def __init__(self, name: str, result: str, parameters: Iterable[str], linkage: str = ""):
+    def __init__(
+        self,
+        name: str,
+        result: str,
+        parameters: Iterable[str],
+        linkage: str = "",
+        quick: bool = False,
+    ):
         self.name, self.result = name, result
         self.parameters, self.linkage = list(parameters), linkage
+        self.attributes = "#1" if quick else "#0"
         self.scopes = [Scope(PLAIN, "entry")]
         self.allocations: list[str] = []
         self.cold: list[str] = []
@@ -288,9 +297,8 @@ class Function:
 
     def text(self) -> str:
         assert len(self.scopes) == 1
-        head = (
-            f"define {self.linkage}{self.result} @{self.name}({', '.join(self.parameters)}) #0 {{"
-        )
+        parameters = ", ".join(self.parameters)
+        head = f"define {self.linkage}{self.result} @{self.name}({parameters}) {self.attributes} {{"
         lines = [head, "entry:", *self.allocations, *self.scope.lines, *self.cold, "}", ""]
         return "\n".join(lines)
 

@@ -128,17 +128,21 @@ class Module:
 
     def _whole(self, body: str) -> str:
         head = f'target triple = "{self.target.triple}"\n\n'
-        tail = '\nattributes #0 = { nounwind }\n!0 = !{!"branch_weights", i32 1, i32 100000}\n'
-        return head + body + tail
+        return head + body + _TAIL
 
 
+_TAIL = """
+attributes #0 = { nounwind }
+attributes #1 = { nounwind noinline optnone }
+!0 = !{!"branch_weights", i32 1, i32 100000}
+"""
 _CALLED = re.compile(r"@((?!llvm\.)[\w.$]+)")
 _DEFINED = re.compile(r"^define [^@]*@([\w.$]+)", re.MULTILINE)
 
 
 def _declaration(head: str) -> str:
     """The declaration of a function whose definition begins so."""
-    return head.replace("define internal ", "declare hidden ").rstrip() + "\n"
+    return head.replace("define internal ", "declare hidden ").replace(" #1", " #0").rstrip() + "\n"
 
 
 def _in_place(e: Emitter, found: math.Template, values: list[Value]) -> Value:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..dtypes import int64
 from ..loop import nodes as loop
-from ..plan import Advance, Choose, Launch, Mark, Otherwise, Plan, Repeat
+from ..plan import Advance, Choose, Launch, Mark, Otherwise, Plan, Repeat, Row
 from ..sizes import Dim, FloorDiv, Maximum, Minimum, Root, Size, Symbol, as_symbol
 from . import cpu_operators as operators
 from .cpu_blocks import Function
@@ -40,10 +40,12 @@ def write_step(
         if launch.kernel is not None:
             kernels[id(launch.kernel)] = module.launched(launch.kernel)
     steps = plan.steps or tuple(range(len(plan.launches)))
-    step = _Step(module, plan, kernels, values, symbols, name_of_step)
+    # Launches one after the other take no time beside what they launch; loops may run often.
+    straight = all(isinstance(each, int) for each in steps)
+    step = _Step(module, plan, kernels, values, symbols, name_of_step, quick=straight)
     if plan.prepared:
         prepare = f"{name_of_step}.prepare"
-        once = _Step(module, plan, kernels, values, symbols, prepare, "internal ")
+        once = _Step(module, plan, kernels, values, symbols, prepare, "internal ", quick=True)
         once.write(steps[: plan.prepared])
         step.prepare(prepare)
     step.write(steps[plan.prepared :])
@@ -141,6 +143,7 @@ class _Step:
         symbols: Sequence[Symbol],
         name: str,
         linkage: str = "",
+        quick: bool = False,
     ):
         self.symbols = {symbol: position for position, symbol in enumerate(symbols)}
         self.stacks = {buffer.id: k for k, buffer in enumerate(plan.stacks())}
@@ -149,7 +152,7 @@ class _Step:
         self.module, self.plan, self.kernels = module, plan, kernels
         self.slots = {size: position for position, size in enumerate(values)}
         self.layout = module.layout
-        self.f = Function(name, "i32", ["ptr %frame"], linkage)
+        self.f = Function(name, "i32", ["ptr %frame"], linkage, quick)
 
     def place(self, name: str) -> str:
         """The instruction that finds a field of the frame."""
@@ -280,16 +283,40 @@ class _Step:
             assert count is not None
             last = f.define(f"sub i64 {count.text}, 1", int64)
             row = f.define(f"sub i64 {last.text}, {here.text}", int64)
-        for stack in dict.fromkeys(each.of for each in mark.rows if each.of in self.stacks):
+        alike = [each for each in mark.rows if each.begin is None]
+        for stack in dict.fromkeys(each.of for each in alike if each.of in self.stacks):
             self.grow(self.stacks[stack], here)
-        for each in mark.rows:
+        for each in alike:
             size = f.scalar(self.amount(each.bytes))
-            offset = f.define(f"mul i64 {row.text}, {size.text}", int64)
-            whole = f.define(f"load ptr, ptr {self.entry(each.of).text}, {self.aligned}", int64)
-            address = f.define(f"getelementptr i8, ptr {whole.text}, i64 {offset.text}", int64)
-            f.do(f"store ptr {address.text}, ptr {self.entry(each.id).text}, {self.aligned}")
+            self.set_row(each, f.define(f"mul i64 {row.text}, {size.text}", int64))
+        for symbol, id_ in mark.sizes:
+            value = f.define(f"load i64, ptr {self.pointer(id_).text}, align 1", int64)
+            number = self.symbols[as_symbol(symbol)]  # type: ignore[index]
+            self.checked_call("bind", f"ptr %frame, i32 {number}, i64 {value.text}")
+            f.scope.known.clear()
+        # Where these begin depends on sizes.
+        for each in mark.rows:
+            if each.begin is not None:
+                self.extend(each)
         f.scope.known.clear()
         self.open.append(_Open(after, head, mark, place))
+
+    def set_row(self, row: Row, offset: Value) -> None:
+        f = self.f
+        whole = f.define(f"load ptr, ptr {self.entry(row.of).text}, {self.aligned}", int64)
+        address = f.define(f"getelementptr i8, ptr {whole.text}, i64 {offset.text}", int64)
+        f.do(f"store ptr {address.text}, ptr {self.entry(row.id).text}, {self.aligned}")
+
+    def extend(self, row: Row) -> None:
+        """Makes room in a stack for a row of any size, whose elements count as its rows."""
+        f, item = self.f, self.types[row.of].bytes
+        assert row.begin is not None
+        begin, size = f.scalar(self.amount(row.begin)), f.scalar(self.amount(row.bytes))
+        end = f.define(f"add i64 {begin.text}, {size.text}", int64)
+        count = f.define(f"sdiv i64 {end.text}, {item}", int64)
+        last = f.define(f"sub i64 {count.text}, 1", int64)
+        self.grow(self.stacks[row.of], last)
+        self.set_row(row, begin)
 
     def end_loop(self, found: _Open) -> None:
         f, mark, place = self.f, found.loop, found.place

@@ -7,14 +7,16 @@ region gets the tensor as an operand. Integer constants are used as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import GraphError
-from .node import FrozenArray, Node, Region, Tensor
+from ..sizes import Symbol, symbols_of
+from .loop_sizes import sizes_in
+from .node import Attrs, FrozenArray, Node, Region, Tensor, all_nodes
 from .op import CONTRACT, EFFECT, POINTWISE, REDUCE, STATE, VIEW, Op, find
 from .types import TensorType
 
@@ -35,6 +37,7 @@ class Body:
     captured: tensors from outside, with the parameters that stand for them, in order of first use
     written: variables that it writes, where that is known already: their reads are inside
     controls: operations outside that something inside is to run after
+    tells: of sizes that loops of another body find out, those loops, made once more in this one
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Body:
         self.name = name
         self.parent = graph.body
         self.foreign = foreign
+        self.tells: Callable[[Collection[Symbol]], list[Node]] | None = None
         self.captured: dict[Tensor, Tensor] = {}
         self._stands_for: dict[Tensor, Tensor] = {}  # parameter -> what was captured
         self.controls: dict[Node, None] = dict.fromkeys(graph.open_controls)
@@ -160,6 +164,19 @@ class Body:
             elif home in around:
                 self.controls[node] = None
         return tuple(own)
+
+    def loops_for(self, op: Op, inputs: Sequence[Tensor], attrs: Attrs, regions) -> list[Node]:
+        """What an operation here has to run after, since it is made with sizes that those find
+        out and reads nothing that does."""
+        tells = [body.tells for body in (self, *self._around()) if body.tells is not None]
+        if not tells:
+            return []
+        sizes = list(sizes_in(attrs))
+        sizes += [inputs[k].dims or () for k in op.shape_only if k < len(inputs)]
+        inner = all_nodes(node for region in regions for node in region.nodes())
+        sizes += [size for node in inner for size in sizes_in(node.attrs)]
+        symbols = dict.fromkeys(symbols_of(tuple(sizes)))
+        return [loop for tell in tells for loop in tell(symbols)] if symbols else []
 
     def region(self, parameters: Sequence[Tensor], results: Sequence[Tensor]) -> Region:
         """The region from these parameters, then those of what was captured, to the results. What

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import FailedPreconditionError, GraphError, InternalError, InvalidArgumentError
-from ..sizes import Size, Symbol, as_symbol, evaluate, substitute
+from ..sizes import Size, Symbol, as_symbol, evaluate, substitute, symbols_of
 from .node import Attrs, Node, Region, Tensor
 from .op import LEAF
 from .program import Origin, Program
@@ -177,15 +177,18 @@ def run_node(
         elif node.op.reference is None:
             raise InternalError(f"op {node.op.name} has no reference")
         elif node.regions:
-            bodies = [_Body(region, sizes) for region in node.regions]
+            bodies = [_Body(region, sizes, node) for region in node.regions]
             outputs = reference(arrays, node.attrs, node, bodies)
             trips = as_symbol(node.attrs.get("trips"))
             if trips is not None:
                 sizes[trips] = bodies[-1].calls
             for number, axis, _, outside in node.attrs.get("varying", ()):
-                symbol = as_symbol(outside)
-                assert symbol is not None
-                sizes[symbol] = np.shape(outputs[number])[axis]
+                for symbol in symbols_of(outside):  # none where the same loop ran before
+                    sizes[symbol] = np.shape(outputs[number])[axis]
+            first = node.attrs.get("carries", node.attrs.get("variables", 0))
+            for number, _, outside in node.attrs.get("totals", ()):
+                for symbol in symbols_of(outside):
+                    sizes[symbol] = np.size(outputs[first + number])
             node = concrete(node, sizes)
         else:
             outputs = reference(arrays, node.attrs, node)
@@ -200,13 +203,17 @@ def run_node(
 class _Body:
     """A body as a function of arrays."""
 
-    def __init__(self, region: Region, sizes: Sizes):
+    def __init__(self, region: Region, sizes: Sizes, node: Node):
         self.region, self.sizes = region, sizes
+        self.told = list(symbols_of(node.attrs.get("sizes", ())))
+        self.first = node.attrs["carries"] if self.told else 0
         self.calls = 0
 
     def __call__(self, *arrays):
         self.calls += 1
-        return run_region(self.region, arrays, self.sizes)
+        rows = arrays[self.first : self.first + len(self.told)]
+        told = {symbol: int(row) for symbol, row in zip(self.told, rows, strict=True)}
+        return run_region(self.region, arrays, {**self.sizes, **told})
 
 
 def run_region(

@@ -134,6 +134,7 @@ class Graph:
             with self.inside(body.parent):
                 return self.create(op, outside, attrs, (), name)
         if body is not None:
+            controls = (*controls, *body.loops_for(op, inputs, attrs, regions))
             inputs = tuple(
                 body.adopt_shape(t) if k in op.shape_only else body.adopt(t)
                 for k, t in enumerate(inputs)

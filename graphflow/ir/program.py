@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from ..sizes import Size, Symbol, symbols_of
+from ..sizes import Symbol, symbols_of
 from .build import building, infer
 from .graph import Location
+from .loop_sizes import found_out, sizes_in
 from .node import Attrs, Node, Region, Tensor, all_nodes, topological
 from .op import Op
 from .types import Constraint, SizeRules, TensorType
@@ -32,24 +33,6 @@ class Origin:
 
     def __str__(self) -> str:
         return f"{self.name} ({self.op}) at {self.location}"
-
-
-def found_out(attrs: Attrs) -> list[Symbol]:
-    """The sizes that a loop tells when it has ended."""
-    sizes = [attrs.get("trips"), *(row[3] for row in attrs.get("varying", ()))]
-    return [symbol for size in sizes for symbol in symbols_of(size)]
-
-
-def bound_in(attrs: Attrs) -> list[Symbol]:
-    """The sizes that a loop gives a value, in its bodies or when it has ended."""
-    inside = (size for row in attrs.get("varying", ()) for size in symbols_of(row[2]))
-    return [*found_out(attrs), *inside]
-
-
-def sizes_in(attrs: Attrs) -> list:
-    """The sizes that an operation is told, where a loop may have found them out."""
-    values = [v for k, v in attrs.items() if k not in ("trips", "varying")]
-    return [value for value in values if isinstance(value, (tuple, Size))]
 
 
 class Replaced(NamedTuple):

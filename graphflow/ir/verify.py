@@ -16,6 +16,7 @@ from typing import NoReturn
 from ..errors import GraphError, InternalError
 from ..sizes import symbols_of
 from .build import infer
+from .loop_sizes import bound_in
 from .node import Node, Region, all_nodes
 from .op import STATE
 from .program import Program
@@ -115,8 +116,7 @@ class _Verifier:
         known = set(program.feeds)
         bound = set(symbols_of(tuple(type_.shape for type_ in program.bound_types())))
         for inner in all_nodes(nodes):
-            bound.update(symbols_of(inner.attrs.get("trips")))
-            bound.update(symbols_of(inner.attrs.get("varying")))
+            bound.update(bound_in(inner.attrs))
         for node in nodes:
             if node.op.name == "feed" and node.outputs[0] not in known:
                 self.fail("a feed that is not the program's", node)

@@ -9,6 +9,7 @@ their whole, what changes places does, and memory of sizes that loops find out c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ from ..plan import (
     Plan,
     PlanBuffer,
     Repeat,
+    Row,
 )
 from ..sizes import Dim, Size, is_trip_symbol, product, symbols_of
 from .evaluate import SizeValues, run_memories
@@ -183,12 +185,12 @@ class _Run:
                 if isinstance(step, End):
                     under_way.pop()
         self.moments.append(moment)
-        self.late = [
-            buffer
+        self.late = {
+            buffer.id: buffer
             for buffer in plan.buffers
             if buffer.place in (LATE, STACK)
             or (buffer.place == OUTPUT and any(map(is_trip_symbol, symbols_of(buffer.shape))))
-        ]
+        }
 
     def steps(self, number: int, end: int) -> None:
         while number < end:
@@ -232,20 +234,31 @@ class _Run:
     def _rows(self, mark: Repeat, here: int) -> None:
         places = {buffer.id: buffer for buffer in self.plan.buffers}
         for row in mark.rows:
-            size = self.sizes(row.bytes) // places[row.of].dtype.bytes
-            if places[row.of].place == STACK:
-                self._resize(row.of, max((here + 1) * size, self.values[row.of].size))
-            for table in (self.values, self.stored):
-                whole = table[row.of]
-                part = None if whole is None else whole[here * size : (here + 1) * size]
-                table[row.id] = part
+            if row.begin is None:
+                self._row(row, here * self.sizes(row.bytes), places[row.of])
+        self._bind({size: int(self.values[id_][0]) for size, id_ in mark.sizes})
+        for row in mark.rows:
+            if row.begin is not None:
+                self._row(row, self.sizes(row.begin), places[row.of])
+
+    def _row(self, row: Row, begin: int, whole: PlanBuffer) -> None:
+        first, size = begin // whole.dtype.bytes, self.sizes(row.bytes) // whole.dtype.bytes
+        if whole.place == STACK:
+            self._resize(row.of, max(first + size, self.values[row.of].size))
+        for table in (self.values, self.stored):
+            array = table[row.of]
+            table[row.id] = None if array is None else array[first : first + size]
 
     def _bind(self, found: Mapping[Size, int]) -> None:
-        """Sizes become known, and with them what depends on them, which keeps what is in it."""
+        """Sizes become known, and with them what depends on them, which keeps what is in it. Only
+        what is fetched ever gets smaller: what a body has computed may still be read."""
         symbols: dict = {Size.of(s): value for s, value in self.sizes.symbols.items()}
         self.sizes = SizeValues({**symbols, **found})
-        for buffer in self.late:
-            self._resize(buffer.id, self.sizes(product(buffer.shape)))
+        for buffer in self.late.values():
+            if not set(found).isdisjoint(map(Size.of, symbols_of(buffer.shape))):
+                count = self.sizes(product(buffer.shape))
+                least = 0 if buffer.place == OUTPUT else self.values[buffer.id].size
+                self._resize(buffer.id, max(count, least))
 
     def _resize(self, id_: int, count: int) -> None:
         for table in (self.values, self.stored):
@@ -263,10 +276,13 @@ class _Run:
 
     def _kernel(self, launch) -> None:
         kernel = launch.kernel
-        memories = [
-            Memory(kernel.name, buffer.name, self.values[id_], self.stored[id_])
-            for buffer, id_ in zip(kernel.buffers, launch.buffers, strict=True)
-        ]
+        memories = []
+        for buffer, id_ in zip(kernel.buffers, launch.buffers, strict=True):
+            values, stored = self.values[id_], self.stored[id_]
+            if id_ in self.late:  # there may be room for more
+                count = self.sizes(buffer.size)
+                values, stored = values[:count], stored if stored is None else stored[:count]
+            memories.append(Memory(kernel.name, buffer.name, values, stored))
         failures: list[tuple[int, int, int]] = []
         vectorize, backward = self.how
         run_memories(
@@ -292,8 +308,10 @@ class _Run:
 
     def shaped(self, id_: int, shape: Sequence[Dim]) -> np.ndarray:
         """A copy of what a buffer holds; all of it has been stored."""
+        dims = tuple(self.sizes(dim) for dim in shape)
+        count = math.prod(dims)
         defined = self.stored[id_]
-        if defined is not None and not defined.all():
+        if defined is not None and not defined[:count].all():
             name = next(buffer.name for buffer in self.plan.buffers if buffer.id == id_)
             raise AccessError(f"no launch stored element {int(np.argmin(defined))} of {name}")
-        return self.values[id_].reshape(tuple(self.sizes(dim) for dim in shape)).copy()
+        return self.values[id_][:count].reshape(dims).copy()

@@ -8,6 +8,14 @@
 What a body uses from outside is passed to it as an operand: `captured`. The loops also stack what
 their bodies give in each iteration: the values that their gradients go back over. A stack of a loop
 whose number of iterations only the run finds out has a size of its own, `trips`.
+
+Sizes may change from iteration to iteration. These attributes of loops list the symbols for them:
+
+    varying  dimensions of values that iterations hand on: (number of the value, axis, its size in
+             the bodies, its size after the loop)
+    totals   stacks whose rows are of different sizes, one after the other in one dimension: (number
+             of the stack, elements of all rows before, elements at last)
+    sizes    of a scan: what its first sequences, of int64 scalars, give a value in each iteration
 """
 
 from __future__ import annotations
@@ -17,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import bool_
+from ..dtypes import bool_, int64
 from ..errors import TypeRuleError
 from ..ir.node import Attrs, Region
 from ..ir.op import REGION, Op, define
@@ -39,7 +47,7 @@ def body_types(op: Op, types: Sequence[TensorType], attrs: Attrs) -> list[Tensor
     if op is scan_op:
         _, carried, inputs, captured = split_scan(types, attrs)
         rows = [TensorType(t.dtype, (t.shape or ())[1:]) for t in inputs]
-        return [*carried, *rows, *captured]
+        return [*within(carried, attrs), *rows, *captured]
     return within(types, attrs)
 
 
@@ -91,14 +99,25 @@ def _next_values(
     ]
 
 
-def _stacks(rows: Sequence[TensorType], length: Dim) -> list[TensorType]:
-    return [TensorType(row.dtype, (length, *(row.shape or ()))) for row in rows]
+def _stacks(rows: Sequence[TensorType], length: Dim, attrs: Attrs) -> list[TensorType]:
+    flat = {number: (total,) for number, _, total in attrs.get("totals", ())}
+    return [
+        TensorType(row.dtype, flat.get(number, (length, *(row.shape or ()))))
+        for number, row in enumerate(rows)
+    ]
 
 
-def _stacked(rows: list[list[np.ndarray]], types: Sequence[TensorType]) -> list[np.ndarray]:
+def _stacked(
+    rows: list[list[np.ndarray]], types: Sequence[TensorType], attrs: Attrs
+) -> list[np.ndarray]:
     """For each stack its rows in one array; of known row shape even where there are none."""
+    flat = {number for number, *_ in attrs.get("totals", ())}
     arrays = []
     for number, type_ in enumerate(types):
+        if number in flat:
+            none = np.zeros(0, type_.dtype.numpy)
+            arrays.append(np.concatenate([none, *(np.ravel(row[number]) for row in rows)]))
+            continue
         shape: Any = (len(rows), *(type_.shape or ())[1:])
         array = np.zeros(shape, type_.dtype.numpy)
         for position, row in enumerate(rows):
@@ -143,8 +162,7 @@ def _infer_while(types, attrs, sizes, regions):
     """`variables` loop variables, then what is captured. Both bodies read all of them; the
     condition gives a bool scalar (then new values for the last variables: what it writes, whatever
     it says), the body the next values of the variables, then rows to stack:
-    one an iteration, `trips` in all. `varying` lists dimensions that change: (variable, axis, its
-    size in the bodies, its size after the loop)."""
+    one an iteration, `trips` in all."""
     condition, body = regions
     variables = types[: attrs["variables"]]
     accepts(condition, within(types, attrs), sizes, "the condition")
@@ -155,7 +173,7 @@ def _infer_while(types, attrs, sizes, regions):
     _next_values(last, written, sizes, "loop variable that the condition writes,")
     results = _results(body)
     found = _handed_on(variables, results, attrs, sizes)
-    return [*found, *_stacks(results[len(found) :], attrs["trips"])]
+    return [*found, *_stacks(results[len(found) :], attrs["trips"], attrs)]
 
 
 def _reference_while(arrays, attrs, node, bodies):
@@ -171,7 +189,7 @@ def _reference_while(arrays, attrs, node, bodies):
         results = body(*values, *captured)
         values = list(results[:count])
         rows.append(results[count:])
-    return [*values, *_stacked(rows, node.types[count:])]
+    return [*values, *_stacked(rows, node.types[count:], attrs)]
 
 
 while_op = define(Op(name="while", kind=REGION, infer=_infer_while, reference=_reference_while))
@@ -190,7 +208,7 @@ def _infer_repeat(types, attrs, sizes, regions):
     go_on, *results = _results(body)
     _one_flag([go_on], "the first result of the body")
     found = _handed_on(rest[: attrs["variables"]], results, attrs, sizes)
-    return [*found, *_stacks(results[len(found) :], attrs["trips"])]
+    return [*found, *_stacks(results[len(found) :], attrs["trips"], attrs)]
 
 
 def _reference_repeat(arrays, attrs, node, bodies):
@@ -201,7 +219,7 @@ def _reference_repeat(arrays, attrs, node, bodies):
         go_on, *results = bodies[0](*values, *captured)
         values = list(results[:count])
         rows.append(results[count:])
-    return [*values, *_stacked(rows, node.types[count:])]
+    return [*values, *_stacked(rows, node.types[count:], attrs)]
 
 
 repeat_op = define(Op(name="repeat", kind=REGION, infer=_infer_repeat, reference=_reference_repeat))
@@ -223,13 +241,17 @@ def _infer_scan(types, attrs, sizes, regions):
     """With `bounded` first the number of rows to go through, an integer scalar; `carries` carried
     values, `sequences` tensors [length, ...], captured ones. The body maps (carried, rows,
     captured) to (carried, rows of results), from the first row on or, with `reverse`, from the
-    last one back. Rows that are not gone through are zeros in the results."""
+    last one back. Rows that are not gone through are zeros in the results; rows of `totals` are in
+    the order in which they are computed."""
     (body,) = regions
     bounds, carried, inputs, _ = split_scan(types, attrs)
     length = attrs["length"]
     for bound in bounds:
         if not bound.dtype.is_integer or bound.shape != ():
             raise TypeRuleError(f"the number of rows must be an integer scalar, not {bound}")
+    for type_ in inputs[: len(attrs.get("sizes", ()))]:
+        if type_.dtype is not int64 or type_.rank != 1:
+            raise TypeRuleError(f"sizes of iterations are a vector of int64, not {type_}")
     for number, type_ in enumerate(inputs):
         if not type_.shape:
             raise TypeRuleError(f"sequence {number} is a scalar")
@@ -237,20 +259,25 @@ def _infer_scan(types, attrs, sizes, regions):
         sizes.equal(length, type_.shape[0], message)
     accepts(body, body_types(scan_op, types, attrs), sizes, "the body")
     results = _results(body)
-    found = _next_values(carried, results, sizes, "carried value")
-    return [*found, *_stacks(results[len(found) :], length)]
+    found = _handed_on(carried, results, attrs, sizes)
+    return [*found, *_stacks(results[len(found) :], length, attrs)]
 
 
 def _reference_scan(arrays, attrs, node, bodies):
     bounds, carried, inputs, captured = split_scan(arrays, attrs)
     length, carries = attrs["length"], attrs["carries"]
     rows = max(0, min(length, int(bounds[0]))) if bounds else length
-    stacked = [np.zeros(t.shape, t.dtype.numpy) for t in node.types[carries:]]
+    found = []
     for step in range(rows - 1, -1, -1) if attrs["reverse"] else range(rows):
         results = bodies[0](*carried, *(x[step] for x in inputs), *captured)
         carried = list(results[:carries])
-        for whole, part in zip(stacked, results[carries:], strict=True):
-            whole[step] = part
+        found.append(results[carries:])
+    flat = {number for number, *_ in attrs.get("totals", ())}
+    stacked = _stacked(found, node.types[carries:], attrs)
+    for number, (array, type_) in enumerate(zip(stacked, node.types[carries:], strict=True)):
+        if number not in flat:
+            stacked[number] = np.zeros(type_.shape, type_.dtype.numpy)
+            stacked[number][:rows] = array[::-1] if attrs["reverse"] else array
     return [*carried, *stacked]
 
 

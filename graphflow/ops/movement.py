@@ -8,12 +8,13 @@ is cut; `resolve_like` then turns them into the plain operation.
 from __future__ import annotations
 
 import builtins
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import sizes
-from ..errors import TypeRuleError
+from ..errors import InternalError, TypeRuleError
 from ..ir.node import Node, Tensor
 from ..ir.op import VIEW, Op, define
 from ..ir.types import TensorType, is_static
@@ -155,6 +156,48 @@ reshape_like_op = define(
         any_rank=True,
     )
 )
+
+
+# -- as_shape ------------------------------------------------------------------------------------
+
+
+def _infer_as_shape(types, attrs, rules):
+    """Of a known rank: x, whose sizes a run is known to find equal to those of `shape`, although
+    nothing says so. Sizes that change from iteration to iteration have one name before an
+    iteration and another one after it."""
+    (x,) = types
+    shape = attrs["shape"]
+    pairs = list(zip(x.shape, shape, strict=False))
+    if len(x.shape) != len(shape) or any(
+        isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs
+    ):
+        raise TypeRuleError(f"{x} cannot have the shape {text(shape)}")
+    return (TensorType(x.dtype, tuple(shape)),)
+
+
+def _reference_as_shape(arrays, attrs, node: Node):
+    (array,) = arrays
+    if array.shape != tuple(attrs["shape"]):
+        raise InternalError(f"as_shape: {list(array.shape)} is not {text(attrs['shape'])}")
+    return (array,)
+
+
+as_shape_op = define(
+    Op(
+        name="as_shape",
+        kind=VIEW,
+        infer=_infer_as_shape,
+        reference=_reference_as_shape,
+        vjp=lambda node, gradients: [
+            None if gradients[0] is None else as_shape(gradients[0], node.inputs[0].dims)
+        ],
+    )
+)
+
+
+def as_shape(x: Tensor, dims: Sequence[Dim]) -> Tensor:
+    """x, of which a run is known to find these sizes."""
+    return x if x.dims == tuple(dims) else as_shape_op(x, shape=tuple(dims))
 
 
 def reshape_like(x: Tensor, like: Tensor, name: str | None = None) -> Tensor:

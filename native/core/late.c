@@ -51,7 +51,9 @@ int32_t gf_stack_grow(gf_run *run, int32_t stack, int64_t row)
         /* Twice as much as before, so that all the copying is in proportion to the rows. */
         int64_t doubled = needed < INT64_MAX / 8 ? 2 * needed : needed;
         int64_t bytes = doubled > 4096 ? doubled : 4096;
-        int32_t status = enlarge(run, room, bytes, row * row_bytes);
+        /* Rows may have been of several elements each, which is what `row` counts then. */
+        int64_t used = row * row_bytes < room->bytes ? row * row_bytes : room->bytes;
+        int32_t status = enlarge(run, room, bytes, used);
         if (status != GF_OK) {
             return status;
         }

@@ -18,6 +18,7 @@ from typing import Any
 from ...errors import FeedError, GraphError, InternalError, TypeRuleError
 from ...ir.build import building
 from ...ir.graph import Graph
+from ...ir.loop_sizes import bound_in
 from ...ir.node import Attrs, Node, Region, Tensor
 from ...ir.op import EFFECT, STATE, find
 from ...ir.program import Interner, Origin, Program
@@ -107,7 +108,7 @@ def _needed(
         if node.op.name == "placeholder":
             raise _missing_feed(graph, node, users, feeds, None)
         wanted = list(_needs(node, fed))
-        for symbol in _all_symbols_in(node):
+        for symbol in dict.fromkeys(_all_symbols_in(node)):
             if sizes.is_bound(symbol) or node.op.name == "placeholder_with_default":
                 continue
             owner = _owner(graph, symbol)
@@ -152,11 +153,13 @@ def _symbols_in(attrs: Attrs) -> Iterator[Symbol]:
 
 
 def _all_symbols_in(node: Node) -> Iterator[Symbol]:
-    """The sizes that a node, or anything in its bodies, is made with."""
-    yield from _symbols_in(node.attrs)
+    """The sizes that a node, or anything in its bodies, is made with, but for those that it gives
+    a value itself."""
+    own = set(bound_in(node.attrs))
+    yield from (symbol for symbol in _symbols_in(node.attrs) if symbol not in own)
     for region in node.regions:
         for inner in region.nodes():
-            yield from _all_symbols_in(inner)
+            yield from (symbol for symbol in _all_symbols_in(inner) if symbol not in own)
 
 
 def _owner(graph: Graph, symbol: Symbol) -> Node | None:
@@ -386,13 +389,16 @@ class _Cut:
 
             while(i) { w.assign_add(i); i + 1 }  -->  while(i, w) { i + 1, w + i }
         """
-        for symbol in (
-            *symbols_of(node.attrs.get("trips")),
-            *symbols_of(node.attrs.get("varying")),
-        ):
-            if symbol not in scope.trips and symbol in self.graph.size_owners:
+        told = list(symbols_of(node.attrs.get("sizes")))  # these have a meaning in its body alone
+        for symbol in bound_in(node.attrs):
+            if symbol in told or symbol in scope.trips:
+                continue
+            if symbol in self.graph.size_owners:
                 scope.trips.add(symbol)
                 self.sizes.bind_trips(symbol)
+        around = dict(self.sizes.symbols)
+        for symbol in told:
+            self.sizes.bind_trips(symbol)
         written, read = variables_of(node)
         given = {v: self._value(node, v, scope) for v in (*written, *read)}
         layout = Layout.of(node, len(written))
@@ -407,6 +413,7 @@ class _Cut:
         self.interner.origin = origin
         effect = any(region.effects for region in regions)
         new = self._create(node, operands, attrs, regions, scope, effect)
+        self.sizes.symbols = around
         results, values = layout.split(new.outputs)
         for variable, value in zip(written, values, strict=True):
             scope.values[node, variable] = value

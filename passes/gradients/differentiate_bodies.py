@@ -17,20 +17,26 @@ what the gradient needs of it is stored with the other values of that body.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
-from ...dtypes import DType
+from ...dtypes import DType, int64
 from ...errors import NonDifferentiableError
 from ...ir.body import Body
 from ...ir.graph import Graph
+from ...ir.loop_sizes import found_out
 from ...ir.node import Attrs, Node, Region, Tensor, all_nodes
 from ...ir.op import POINTWISE, STATE, VIEW, find
-from ...ops.control_flow import cond_op, scan_op, split_scan, while_op
+from ...ir.types import TensorType
+from ...ops.control_flow import cond_op, scan_op, split_scan, while_op, within
 from ...ops.convert import convert
+from ...ops.cumulative import cumsum
 from ...ops.indexed_slices import IndexedSlices
-from ...sizes import Dim, Size, as_symbol, multiply, symbol, symbols_of
+from ...ops.movement import as_shape
+from ...sizes import Dim, Size, Symbol, multiply, symbol, symbols_of
+from .changing_sizes import ChangingSizes
 
 Sweep = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]], list]
 CHEAP_FLOPS = 2.0  # of an element that is computed again rather than stored
@@ -46,14 +52,6 @@ def gradient_of_bodies(
     """
     if node.op is cond_op:
         return _Branches(graph, node, sums, wanted, sweep).run()
-    if node.attrs.get("varying"):
-        number, axis, *_ = node.attrs["varying"][0]
-        raise NonDifferentiableError(
-            f"{node.name}: loop variable {number} changes its size along axis {axis}, and a "
-            "gradient through such a loop is not known\n"
-            f"  defined at {graph.location(node)}\n"
-            "give it its final size and write its rows, or use a TensorArray"
-        )
     if node.op in (while_op, scan_op):
         return _Loop(graph, node, sums, wanted, sweep).run()
     raise NonDifferentiableError(f"{node.name} ({node.op.name}) has no derivative")
@@ -74,22 +72,21 @@ class _Residuals:
     def __init__(self, graph: Graph, forward: Region, free: Callable[[Tensor], bool]):
         self.graph = graph
         self._nodes = set(forward.nodes())
-        self._home = _home(graph, forward)
+        self.home = _home(graph, forward)
         self.parameters = set(forward.parameters)
         self.free = free
         self.stored: dict[Tensor, None] = {}
         self.again: dict[Tensor, Tensor] = {}
         self.loops: dict[Any, Node] = {}  # inside, by the size they find out
         for node in forward.nodes():
-            trips = as_symbol(node.attrs.get("trips"))
-            if trips is not None:
-                self.loops.setdefault(trips, node)
+            for size in found_out(node.attrs):
+                self.loops.setdefault(size, node)
 
     def owns(self, tensor: Tensor) -> bool:
         """Whether a value is computed in the body; also by what was made there since."""
         if tensor.node in self._nodes:
             return True
-        return self._home is not None and self.graph.body_of.get(tensor.node) is self._home
+        return self.home is not None and self.graph.body_of.get(tensor.node) is self.home
 
     def _inner_sizes(self, value: Any) -> list:
         return [s for s in symbols_of(value) if s in self.loops] if self.loops else []
@@ -122,18 +119,24 @@ class _Residuals:
             return None
         if tensor not in self.again:
             node = tensor.node
-            for inner in self._inner_sizes(tuple(node.attrs.values())):
-                loop = self.loops[inner]
-                if loop is not node and loop.outputs[0] not in self.again:
-                    self._copy(loop)
             self._copy(node)
         return self.again[tensor]
+
+    def loops_again(self, body: Body, sizes: Collection[Symbol]) -> list[Node]:
+        """The loops that find out these sizes, as they run again in a gradient's body."""
+        loops = [self.loops[size] for size in sizes if size in self.loops]
+        for loop in loops:
+            with self.graph.inside(body):
+                self._copy(loop)
+        return [self.again[loop.outputs[0]].node for loop in loops]
 
     def _copy(self, node: Node) -> None:
         if node.outputs[0] not in self.again:
             _may_run_again(self.graph, node)
             copy = self.graph.create(node.op, node.inputs, node.attrs, node.regions)
             self.again.update(zip(node.outputs, copy.outputs, strict=True))
+            if node in self.loops.values():
+                self.graph.remade[copy] = self.graph.remade.get(node, node)
 
 
 def _reaching(region: Region) -> dict[Tensor, int]:
@@ -176,6 +179,7 @@ class _Loop:
         self.residuals = _Residuals(graph, self.region, lambda p: p not in self.carried)
         # In the body of the gradient: parameters for rows of what lies stacked outside.
         self.moving: dict[Tensor, Tensor] = {}
+        self.sizes = ChangingSizes(graph, node, self.residuals.home)
 
     def run(self) -> list[Any]:
         graph, node, region = self.graph, self.node, self.region
@@ -202,10 +206,20 @@ class _Loop:
         name = f"the gradient of {region.name}"
         body = Body(graph, name, self._foreign, repeats=True)
         self.body = body
+        if self.residuals.loops:
+            body.tells = partial(self.residuals.loops_again, body)
         with body.open():
-            down = [body.parameter(self.carried[k].tensor_type) for k in active]
-            incoming = [body.parameter(result.tensor_type) for result, _ in seeds]
-            begins = [*down, *incoming]
+            varying = self.sizes.back(active)
+            types = [results[k].tensor_type for k in active]
+            down = [body.parameter(type_) for type_ in within(types, Attrs({"varying": varying}))]
+            begins = [as_shape(d, results[k].dims) for k, d in zip(active, down, strict=True)]
+            incoming = []
+            for result, total in seeds:
+                if self.sizes.differ(result):
+                    begins.append(self.sizes.row(body, body.adopt(total), result))
+                else:
+                    incoming.append((body.parameter(result.tensor_type), total))
+                    begins.append(incoming[-1][0])
             ys = [*(results[k] for k in active), *(result for result, _ in seeds)]
             xs = [*(self.carried[k] for k in active), *rows, *lasting]
             found = self.sweep(ys, begins, xs)
@@ -220,11 +234,11 @@ class _Loop:
             sparse: list[tuple[Tensor, IndexedSlices]] = []
             sums: list[tuple[Tensor, Tensor, Tensor]] = []  # of what, so far, and then
             for x, g in zip(lasting, found[len(active) + len(rows) :], strict=True):
-                if isinstance(g, IndexedSlices):
+                if isinstance(g, IndexedSlices) and not self.sizes.differ(g.values):
                     sparse.append((x, g))
                 elif g is not None:
                     so_far = body.parameter(x.tensor_type)
-                    sums.append((x, so_far, find("add")(so_far, g)))
+                    sums.append((x, so_far, find("add")(so_far, convert(g))))
             values = [g.values for _, g in sparse]
             indices = [g.indices for _, g in sparse]
             closed = [
@@ -232,24 +246,34 @@ class _Loop:
                 for t in (*carried, *(n for *_, n in sums), *of_rows, *values, *indices)
             ]
         stacks = self._stacks()
-        moving = [*incoming, *self.moving.values()]
-        whole = [*(total for _, total in seeds), *(stacks[t] for t in self.moving)]
-        own = [*down, *(so_far for _, so_far, _ in sums), *moving]
+        sizes = self.sizes
+        told = [*(stacks[t] for t in sizes.known()), *self.sequences[: sizes.given]]
+        with body.open():
+            moving = [body.parameter(TensorType(int64, ())) for _ in told]
+        moving += [*(p for p, _ in incoming), *self.moving.values(), *sizes.at.values()]
+        whole = [*told, *(total for _, total in incoming), *(stacks[t] for t in self.moving)]
+        backwards = self.scan and node.attrs["reverse"]
+        whole += [cumsum(stacks[c], exclusive=True, reverse=backwards) for c in sizes.at]
+        flat = sizes.flat
+        own = [*down, *(so_far for _, so_far, _ in sums), *moving, *flat.values()]
         backward = body.region(own, closed)
         starts = [
             zeros(x.dtype, x.dims) if total is None else total
             for k in active
-            for x, total in [(self.carried[k], self.sums[k])]
+            for x, total in [(node.outputs[k], self.sums[k])]
         ]
         starts += [zeros(x.dtype, x.dims) for x, _, _ in sums]
-        attrs = {
+        attrs: dict[str, Any] = {
             "carries": len(starts),
             "sequences": len(whole),
             "length": self.length,
             "reverse": not (self.scan and node.attrs["reverse"]),
             "bounded": bool(self.bounds),
         }
-        outer = [t for t, p in body.captured.items() if p not in own]
+        if sizes.symbols:
+            attrs |= {"varying": varying, "sizes": sizes.symbols}
+        outer = [*(stacks[t] for t in flat)]
+        outer += [t for t, p in body.captured.items() if p not in own]
         made = graph.create(
             scan_op,
             (*self.bounds, *starts, *whole, *outer),
@@ -258,10 +282,12 @@ class _Loop:
             "backward",
             list(body.controls),
         )
+        for size in symbols_of(varying):
+            graph.size_owners[size] = made
         outputs = iter(made.outputs)
         gradients: dict[Tensor, Any] = {}
         for k in active:
-            gradients[self.carried[k]] = next(outputs)
+            gradients[self.carried[k]] = as_shape(next(outputs), self.starts[k].dims)
         for x, _, _ in sums:
             gradients[x] = next(outputs)
         for x in rows:
@@ -295,7 +321,7 @@ class _Loop:
             return body.capture(tensor)
         if tensor in self.outside:
             return body.adopt(self.outside[tensor])
-        found = self.moving.get(tensor)
+        found = self.moving.get(tensor, self.sizes.read.get(tensor))
         if found is not None:
             return found
         again = self.residuals.recomputed(tensor)
@@ -303,6 +329,8 @@ class _Loop:
             return again
         if tensor not in self.rows:
             self.residuals.stored[tensor] = None
+        if self.sizes.differ(tensor):
+            return self.sizes.row_of_stack(body, tensor)
         found = self.moving[tensor] = body.parameter(tensor.tensor_type)
         return found
 
@@ -310,7 +338,7 @@ class _Loop:
         """What is stacked outside: sequences, and the residuals of the loop made once more."""
         node, region = self.node, self.region
         stacks = dict(zip(self.rows, self.sequences, strict=True))
-        stored = list(self.residuals.stored)
+        stored = [*self.sizes.known(), *self.sizes.at, *self.residuals.stored]
         if not stored and self.scan:
             return stacks
         known = {result: k for k, result in enumerate(region.results) if k >= self.count}
@@ -319,6 +347,10 @@ class _Loop:
             return stacks | {tensor: node.outputs[known[tensor]] for tensor in stored}
         whole = Region(region.parameters, (*region.results, *new), region.effects, name=region.name)
         attrs = node.attrs if self.scan else Attrs({**node.attrs, "trips": self.length})
+        first = len(region.results) - self.count
+        totals = self.sizes.totals({tensor: first + k for k, tensor in enumerate(new)})
+        if totals:
+            attrs = Attrs({**attrs, "totals": (*attrs.get("totals", ()), *totals)})
         regions = (*node.regions[:-1], whole)
         if not self.scan:
             _may_run_again(self.graph, node)
@@ -327,9 +359,8 @@ class _Loop:
                 node.op, node.inputs, attrs, regions, f"{node.op.name}_residuals", node.controls
             )
         self.graph.remade[made] = self.graph.remade.get(node, node)
-        trips = None if self.scan else as_symbol(self.length)
-        if trips is not None:
-            self.graph.size_owners[trips] = made
+        for size in symbols_of((() if self.scan else (self.length,), totals)):
+            self.graph.size_owners[size] = made
         outputs = dict(zip((*region.results[self.count :], *new), made.outputs[self.count :],
                            strict=True))  # fmt: skip
         return stacks | {tensor: outputs[tensor] for tensor in stored}
@@ -340,9 +371,10 @@ def _trips(graph: Graph, node: Node) -> Size:
     known = node.attrs["trips"]
     if known is not None:
         return known
-    if node not in graph.trips:
-        graph.trips[node] = symbol("trips")
-    return graph.trips[node]
+    first = graph.remade.get(node, node)
+    if first not in graph.trips:
+        graph.trips[first] = symbol("trips")
+    return graph.trips[first]
 
 
 def _flat(values: Tensor, indices: Tensor, like: IndexedSlices) -> IndexedSlices:
@@ -387,6 +419,8 @@ class _Branches:
                 return own[tensor]
 
             body = Body(graph, f"the gradient of {region.name}", foreign)
+            if residuals.loops:
+                body.tells = partial(residuals.loops_again, body)
             with body.open():
                 seeds = [
                     (result, body.adopt(total))

@@ -22,7 +22,7 @@ from ...sizes import product
 from ..analysis.index_math import estimate
 from ..rewrite.vectorize import Vectorizer
 from .hoist import new_parameter, repeatable
-from .loop_parts import Given, Loop, Stacked
+from .loop_parts import Given, Loop, Stacked, changes_sizes
 
 _HEAVY = (CONTRACT, CONVOLVE)
 # Operands that are stacked for later may be so many times larger than what becomes of them: beyond
@@ -34,7 +34,7 @@ def batch_iterations(program: Program) -> Program:
     """`program` with what does not depend on earlier iterations outside of its scans."""
 
     def rule(node: Node) -> Replaced | list[Tensor] | None:
-        if node.op is not scan_op or node.serial:
+        if node.op is not scan_op or node.serial or changes_sizes(node):
             return None
         return _Batch(program, node).run()
 

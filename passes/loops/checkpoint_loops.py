@@ -26,7 +26,7 @@ from ...ir.program import Program
 from ...ops.control_flow import scan_op
 from ...ops.shapes import size_as_tensor
 from ...sizes import Dim, maximum, multiply, root
-from .loop_parts import Loop
+from .loop_parts import Loop, changes_sizes
 from .trim_bodies import stand_in
 
 SHORTEST = 8  # iterations of loops for which it is worth the trouble
@@ -70,7 +70,7 @@ class _Pair:
 
 
 def _plain(node: Node) -> bool:
-    if node.op is not scan_op or node.serial or node.attrs["bounded"]:
+    if node.op is not scan_op or node.serial or node.attrs["bounded"] or changes_sizes(node):
         return False
     length = node.attrs["length"]
     return not isinstance(length, int) or length >= SHORTEST

@@ -20,13 +20,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...dtypes import bool_, int32
+from ...ir.loop_sizes import sizes_in
 from ...ir.node import Attrs, FrozenArray, Node, Region, Tensor, all_nodes
 from ...ir.op import find
-from ...ir.program import Program, Replaced, sizes_in
+from ...ir.program import Program, Replaced
 from ...ops.control_flow import repeat_op, scan_op
 from ...sizes import Dim, Symbol, as_symbol, symbols_of
 from ..analysis.bodies import inline
-from .loop_parts import Loop
+from .loop_parts import Loop, changes_sizes
 from .trim_bodies import stand_in
 
 FIRST = 16  # iterations of the first segment
@@ -58,7 +59,7 @@ def _pairs(program: Program) -> list[_Pair]:
     found = []
     for node in nodes:
         trips = as_symbol(node.attrs.get("trips"))
-        if node.op is not repeat_op or trips is None or node.serial or node.attrs.get("varying"):
+        if node.op is not repeat_op or trips is None or node.serial or changes_sizes(node):
             continue
         stacks = node.outputs[node.attrs["variables"] :]
         readers = {user for tensor in stacks for user in users[tensor]}
@@ -73,7 +74,7 @@ def _pairs(program: Program) -> list[_Pair]:
 def _goes_back(node: Node, stacks: Sequence[Tensor]) -> bool:
     """Whether a node is the scan back over these stacks and nothing else, with no rows of its
     own."""
-    if node.op is not scan_op or node.serial or node.attrs["bounded"]:
+    if node.op is not scan_op or node.serial or node.attrs["bounded"] or changes_sizes(node):
         return False
     loop = Loop.of(node)
     inside = {given.outside for given in loop.rows}

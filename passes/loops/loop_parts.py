@@ -36,18 +36,23 @@ class Carried:
 
 @dataclass
 class Given:
-    """An operand and the parameter for it, or for its rows."""
+    """An operand and the parameter for it, or for its rows. size: what a row says the size of."""
 
     outside: Tensor
     parameter: Tensor
+    size: Dim | None = None
 
 
 @dataclass
 class Stacked:
-    """A row of each iteration, and the output of all of them (None: a new one)."""
+    """A row of each iteration, and the output of all of them (None: a new one).
+
+    total: where rows differ in size, the elements of all before an iteration, and of all at last
+    """
 
     row: Tensor
     whole: Tensor | None
+    total: tuple[Dim, Dim] | None = None
 
 
 @dataclass
@@ -87,13 +92,21 @@ class Loop:
         ]
         for number, axis, inside, outside in node.attrs.get("varying", ()):
             carried[number].sizes += ((axis, inside, outside),)
+        rows = [Given(*pair) for pair in zip(sequences, parameters[first:last], strict=True)]
+        for given, size in zip(rows, node.attrs.get("sizes", ()), strict=False):
+            given.size = size
+        stacked = [
+            Stacked(*pair) for pair in zip(results[first:], node.outputs[first:], strict=True)
+        ]
+        for number, inside, outside in node.attrs.get("totals", ()):
+            stacked[number].total = inside, outside
         return Loop(
             node,
             list(control),
             carried,
-            [Given(*pair) for pair in zip(sequences, parameters[first:last], strict=True)],
+            rows,
             [Given(*pair) for pair in zip(captured, parameters[last:], strict=True)],
-            [Stacked(*pair) for pair in zip(results[first:], node.outputs[first:], strict=True)],
+            stacked,
             go_on,
             region.effects,
         )
@@ -152,12 +165,15 @@ class Loop:
         name = node.regions[0].name
         body = Region(new, self.results(), self.effects, name)
         counts: dict[str, Any] = {"variables": len(self.carried)}
-        if "varying" in node.attrs:
-            rows = [(k, *row) for k, each in enumerate(self.carried) for row in each.sizes]
-            counts["varying"] = tuple(rows)
         if self.is_scan:
             counts = {"carries": len(self.carried), "sequences": len(self.rows)}
             counts["bounded"] = bool(self.control)
+        if "varying" in node.attrs:
+            rows = [(k, *row) for k, each in enumerate(self.carried) for row in each.sizes]
+            counts["varying"] = tuple(rows)
+        if "totals" in node.attrs:
+            totals = [(k, *each.total) for k, each in enumerate(self.stacked) if each.total]
+            counts["totals"] = tuple(totals)
         operands = [
             *self.control,
             *(each.start for each in self.carried),
@@ -179,6 +195,11 @@ class Loop:
                 outputs[stack.whole] = tensor
             stack.whole = tensor
         return made, outputs
+
+
+def changes_sizes(node: Node) -> bool:
+    """Whether what the body of a loop computes may be of other sizes in each iteration."""
+    return any(node.attrs.get(kind) for kind in ("varying", "totals", "sizes"))
 
 
 def is_loop(node: Node) -> bool:

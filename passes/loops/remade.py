@@ -80,6 +80,15 @@ def _union(group: Sequence[Node]) -> tuple[Node, list[list[int]]]:
     ]
     trips = {node.attrs.get("trips") for node in group} - {None}
     attrs = Attrs({**whole.attrs, "trips": trips.pop()}) if trips else whole.attrs
+    totals = {
+        rows[fixed + number]: total
+        for node, rows in zip(group, last, strict=True)
+        for number, *total in node.attrs.get("totals", ())
+    }
+    if totals:
+        numbers = {column: number for number, column in enumerate(columns)}
+        listed = sorted((numbers[column], *total) for column, total in totals.items())
+        attrs = Attrs({**attrs, "totals": tuple(listed)})
     made = Node(
         whole.op,
         whole.inputs,

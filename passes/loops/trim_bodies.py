@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...ir.loop_sizes import sizes_in
 from ...ir.node import FrozenArray, Node, Region, Tensor, all_nodes, topological
 from ...ir.op import find
-from ...ir.program import Program, Replaced, sizes_in
+from ...ir.program import Program, Replaced
 from ...ops.control_flow import cond_op
 from ...sizes import Symbol, symbols_of
 from ..analysis.bodies import inline
@@ -109,7 +110,7 @@ def _drop_dead(loop: Loop, wanted: set[Tensor]) -> None:
             break
         live += more
     loop.carried = [each for each in loop.carried if each in live]
-    loop.rows = [given for given in loop.rows if given.parameter in tensors]
+    loop.rows = [g for g in loop.rows if g.parameter in tensors or g.size is not None]
     loop.captured = [given for given in loop.captured if given.parameter in tensors]
 
 

@@ -15,7 +15,7 @@ from ...ir.op import LEAF, POINTWISE, VIEW, find
 from ...ir.program import Program
 from ...ops.control_flow import scan_op
 from ..analysis.bodies import inline
-from .loop_parts import Loop
+from .loop_parts import Loop, changes_sizes
 
 MOST_ITERATIONS = 4
 MOST_OPERATIONS = 64  # of all iterations
@@ -34,7 +34,7 @@ def _is_short(node: Node) -> bool:
     if node.op is not scan_op or node.serial or node.controls or node.attrs["bounded"]:
         return False
     length = node.attrs["length"]
-    if not isinstance(length, int) or length > MOST_ITERATIONS:
+    if not isinstance(length, int) or length > MOST_ITERATIONS or changes_sizes(node):
         return False
     loop = Loop.of(node)
     work = [inner for inner in loop.nodes() if inner.op.kind != LEAF]

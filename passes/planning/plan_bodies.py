@@ -14,7 +14,7 @@ from ...ir.program import Program
 from ...loop import nodes as loop
 from ...ops.control_flow import cond_op, scan_op, split_scan
 from ...plan import ARENA, LATE, ROW, STACK, Advance, Choose, End, Mark, Otherwise, Repeat, Row
-from ...sizes import Dim, multiply, product
+from ...sizes import Dim, Shape, maximum, multiply, product
 from ..analysis.bodies import Inside
 from ..fusion.cluster import TOGETHER, Cluster
 from ..lowering.context import KernelBuilder
@@ -100,11 +100,12 @@ class BodyPlanner:
 
         known: dict[Hashable, Hashable] = {}
         swaps: list[tuple[Hashable, Hashable]] = []
-        begin: list[tuple[Hashable, Tensor]] = []  # memory, and what is in it at first
-        again: list[tuple[Hashable, Hashable]] = []  # memory, and what is in it after an iteration
+        begin: list[_Copy] = []  # what is there at first
+        again: list[_Copy] = []  # what is there after an iteration
         rows_of_sizes = attrs.get("varying", ())
+        totals = {number: parts for number, *parts in attrs.get("totals", ())}
         varying = {number for number, *_ in rows_of_sizes}
-        end: list[tuple[Tensor, Hashable]] = []  # results, and where they are at last
+        end: list[_Copy] = []  # results, and where they are at last
         for variable, parameter, start, result in zip(
             variables, own, starts, node.outputs, strict=False
         ):
@@ -113,20 +114,25 @@ class BodyPlanner:
             there: Hashable
             in_place = state["write"] is None or variable in sub.schedule.in_place
             if variable.number in varying or (is_late(parameter.dims) and not in_place):
-                # Of another size in each iteration: the next value is copied, once it has its size.
-                # What has a size that some loop finds out is in memory that may move when another
-                # one does, so it cannot change places.
-                here = self._memory(parameter, LATE)
-                there = self._memory(updates[variable], LATE)
-                known[parameter], known[state["write"]] = here, there
-                self.spanning[here] = self.spanning[there] = None
-                begin.append((here, start))
-                again.append((here, there))
-                end.append((result, here))
+                # Of another size in each iteration: the next value is copied to where there is room
+                # for both. What has a size that some loop finds out is in memory that may move when
+                # another one does, so it cannot change places.
+                after = updates[variable]
+                count = maximum(product(parameter.dims), product(after.dims))
+                name = node.op.name
+                here = Inner(Stored(name, parameter.dtype, (count,), Place(LATE, 0)))
+                known[parameter] = here
+                if state["write"] is not None:
+                    there = known[state["write"]] = self._memory(after, LATE)
+                    self.spanning[there] = None
+                    again.append((here, there, after.dims))
+                self.spanning[here] = None
+                begin.append((here, start, start.dims))
+                end.append((result, here, result.dims))
                 continue
             if not in_place and result in around.places:
                 here = self._memory(result, ARENA)
-                end.append((result, here))
+                end.append((result, here, result.dims))
             known[parameter] = here
             if state["write"] is not None:
                 there = here if in_place else self._memory(result, ARENA)
@@ -136,53 +142,65 @@ class BodyPlanner:
                     around.twins.append((here, there))
                     self.spanning[there] = None
             self.spanning[here] = None
-            begin.append((here, start))
-        outside: list[tuple[Hashable, Hashable, Dim]] = []  # row, the whole, bytes of a row
+            begin.append((here, start, start.dims))
+        # Row, the whole, bytes of a row, and of those before where they differ.
+        outside: list[tuple[Hashable, Hashable, Dim, Dim | None]] = []
         for parameter, sequence in zip(rows, sequences, strict=True):
             row: Hashable = self._memory(parameter, ROW)
             known[parameter] = row
-            outside.append((row, self._place(sequence), _bytes(parameter)))
+            outside.append((row, self._place(sequence), _bytes(parameter), None))
+        told = [(size, outside[number][0]) for number, size in enumerate(attrs.get("sizes", ()))]
         known.update(zip(lasting, map(self._place, captured), strict=True))
         fetched = [key for key, _ in sub.outputs]
         go_on: Hashable = None
         if not scan:
             go_on = known[fetched.pop(0)] = self._memory(region.results[0], ARENA)
-            begin.append((go_on, node.inputs[0]))
+            begin.append((go_on, node.inputs[0], ()))
             self.spanning[go_on] = None
-        for key, value, stack in zip(
-            fetched, results[carries:], node.outputs[carries:], strict=True
+        for number, (key, value, stack) in enumerate(
+            zip(fetched, results[carries:], node.outputs[carries:], strict=True)
         ):
             whole: Hashable = stack
-            if not scan and stack in around.places:
+            grows = not scan or number in totals
+            if grows and stack in around.places:
                 whole = self._memory(stack, STACK)
-                end.append((stack, whole))
-            elif not scan:
+                end.append((stack, whole, stack.dims))
+            elif grows:
                 around.places[stack] = Place(STACK, 0)
             row = self._memory(value, ROW)
             known[key] = row
-            outside.append((row, whole, _bytes(value)))
-        for row, whole, _ in outside:
+            begin_at = multiply(totals[number][0], value.dtype.bytes) if number in totals else None
+            outside.append((row, whole, _bytes(value), begin_at))
+        for row, whole, *_ in outside:
             self.spanning[row] = self.spanning[whole] = None
         bound = self._place(bounds[0]) if bounds else None
         if bound is not None:
             self.spanning[bound] = None
         body = self._within(sub, known)
-        if varying:
-            first_sizes = tuple((v, starts[n].dims[axis]) for n, axis, v, _ in rows_of_sizes)
-            next_sizes = tuple(
-                (v, updates[variables[n]].dims[axis]) for n, axis, v, _ in rows_of_sizes
+        self._copied(again, "next", body)
+        if varying or totals:
+            counts = {n: product(results[carries + n].dims) for n in totals}
+            first_sizes = (
+                *((v, starts[n].dims[axis]) for n, axis, v, _ in rows_of_sizes),
+                *((so_far, 0) for so_far, _ in totals.values()),
             )
-            last_sizes = tuple((o, v) for _, _, v, o in rows_of_sizes)
+            next_sizes = (
+                *((v, updates[variables[n]].dims[axis]) for n, axis, v, _ in rows_of_sizes),
+                *((so_far, so_far + counts[n]) for n, (so_far, _) in totals.items()),
+            )
+            last_sizes = (
+                *((o, v) for _, _, v, o in rows_of_sizes),
+                *((total, so_far) for so_far, total in totals.values()),
+            )
             self.before.append(Marked(lambda ids: Advance(first_sizes)))
             body.append(Marked(lambda ids: Advance(next_sizes)))
             self.after.append(Marked(lambda ids: Advance(last_sizes)))
-        self._copied(again, "next", body)
         self._copied(begin, "begin", self.before)
         if bound is not None:
-            stacks = node.outputs[carries:]
-            self._cleared(stacks, bounds[0])
+            alike = [s for n, s in enumerate(node.outputs[carries:]) if n not in totals]
+            self._cleared(alike, bounds[0])
         if end:
-            self._copied([(result, key) for result, key in end], "end", self.after)
+            self._copied(end, "end", self.after)
 
         def mark(ids: Callable[[Hashable], int]) -> Mark:
             return Repeat(
@@ -190,8 +208,9 @@ class BodyPlanner:
                 attrs["length"] if scan else 0,
                 -1 if bound is None else ids(bound),
                 bool(scan and attrs["reverse"]),
-                tuple(Row(ids(row), ids(whole), size) for row, whole, size in outside),
+                tuple(Row(ids(row), ids(whole), size, at) for row, whole, size, at in outside),
                 tuple((ids(a), ids(b)) for a, b in swaps),
+                tuple((size, ids(row)) for size, row in told),
                 None if scan else attrs["trips"],
                 node,
             )
@@ -200,16 +219,15 @@ class BodyPlanner:
         first, last = Marked(mark, span), Marked(lambda ids: End(), span)
         return [*self.before, first, *body, last, *self.after]
 
-    def _copied(self, rows: Sequence[tuple[Hashable, Any]], what: str, into: list[Item]) -> None:
-        """A launch that puts values where they are wanted: tensors, or what is in memory."""
+    def _copied(self, rows: Sequence[_Copy], what: str, into: list[Item]) -> None:
+        """A launch that puts values where they are wanted."""
         around = self.around
         if not rows:
             return
         builder = KernelBuilder(
-            around.sites, around.storage_of, around.describe, [key for key, _ in rows]
+            around.sites, around.storage_of, around.describe, [key for key, *_ in rows]
         )
-        for key, value in rows:
-            dims = around.describe(key).shape
+        for key, value, dims in rows:
             with elements(builder, product(dims), 4.0) as position:
                 if isinstance(value, Tensor):
                     element = builder.at(value, position)
@@ -345,6 +363,10 @@ class BodyPlanner:
 def _translated(make, here, ids) -> Mark:
     """A mark of a body, given the numbers of buffers of the program around it."""
     return make(lambda key: ids(here(key)))
+
+
+# Memory, what is to be in it, a tensor or what is in other memory, and its shape.
+_Copy = tuple[Hashable, Any, Shape]
 
 
 @dataclass(frozen=True)
