@@ -14,7 +14,7 @@ from ...ir.node import Tensor
 from ...ir.op import VIEW
 from ...loop import nodes as loop
 from ...loop.nodes import Buffer, Const, Expr, Let, Load, SizeOf, Var
-from ...sizes import Dim, is_nonnegative, multiply, product
+from ...sizes import Dim, exact_quotient, is_nonnegative, multiply, product
 from ..analysis.index_math import Form
 from ..analysis.relations import scalar_constant
 from ..fusion.cluster import POINTWISE, Cluster
@@ -165,10 +165,11 @@ def _cut(count: Dim, parts: Sequence[Expr]) -> tuple[Dim, Dim] | None:
     for part in parts:
         if isinstance(part, loop.Apply) and part.op in ("floordiv", "mod"):
             divisor = part.args[1]
-            if isinstance(divisor, Const) and isinstance(count, int):
-                inner = int(divisor.value)
-                if 1 < inner < count and count % inner == 0:
-                    return count // inner, inner
+            if not isinstance(divisor, Const) or divisor.value in (0, 1, count):
+                continue
+            outer = exact_quotient(count, int(divisor.value))
+            if outer is not None:
+                return outer, int(divisor.value)
     return None
 
 
