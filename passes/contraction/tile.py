@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...dtypes import int64
 from ...loop import nodes as loop
 from ...loop.nodes import Buffer, Const, Expr, Invoke, Local, Stmt, Var
-from ...sizes import Dim, ceildiv, multiply
+from ...sizes import Dim, ceildiv, maximum, multiply
 from .kernels import dot_kernel, outer_kernel
 from .live import depth_of, row_at, rows_of
 from .packing import Source, source_a, source_b
@@ -342,11 +342,13 @@ class _Together(_Nest):
             "workspace",
         )  # fmt: skip
         self.workspaces.append(self.sums)
-        tasks = product(splits, spec.batch, blocks, groups)
+        # Of few blocks, as they may be where their number is not known, some splits have none.
+        self.each = ceildiv(tiles.sweep.blocks, splits)
+        self.used = maximum(1, ceildiv(tiles.sweep.blocks, maximum(1, self.each)))
+        extents = (self.used, spec.batch, blocks, groups)
         nest = repeat(
-            spec, "t", tasks, loop.PARALLEL,
-            lambda t: self.share(*split(t, (splits, spec.batch, blocks, groups))),
-        )  # fmt: skip
+            spec, "t", product(*extents), loop.PARALLEL, lambda t: self.share(*split(t, extents))
+        )
         return nest + self.finish()
 
     def place(self, s: Expr, batch: Expr, number: Expr, row: Expr) -> Expr:
@@ -361,13 +363,13 @@ class _Together(_Nest):
         before = loop.mul(group, Const(tiles.panels))
         count = within(tiles.panels, before, self.panels)
         blocks = tiles.sweep.blocks
-        each = ceildiv(blocks, tiles.splits)
+        each = self.each
         begin = loop.mul(s, loop.index(each))
-        # Where splits do not divide the blocks, the last ones may have fewer, or none.
+        # Where splits do not divide the blocks, the last one has fewer.
         own: Expr = loop.index(blocks)
         if tiles.splits > 1:
             own = loop.sub(loop.index(blocks), begin)
-            own = loop.apply("maximum", minimum(loop.index(each), own), loop.ZERO)
+            own = minimum(loop.index(each), own)
         if spec.order_of_k is not None:
             own = clamped(loop.sub(self.blocks(), begin), own)  # type: ignore[arg-type]
         lets, (first, rows, count, begin, own) = named(
@@ -402,24 +404,30 @@ class _Together(_Nest):
     def finish(self) -> list[Stmt]:
         """The epilogue of all elements, the sums of splits added up in their order."""
         spec, tiles = self.spec, self.tiles
+        pitch = loop.index(multiply(product(*self.line[1:]), tiles.columns))
 
         def line(t: Expr) -> list[Stmt]:
             batch, row, number = split(t, (spec.batch, spec.m, self.panels))
             m, place = spec.variable("m", spec.m), spec.variable("row", spec.m)
             at = loop.mul(number, Const(tiles.columns))
             lets, width, skip = self.columns(number)
-            starts = [
-                loop.add(self.place(Const(s), batch, number, place), skip)
-                for s in range(tiles.splits)
-            ]
-            more, starts = named(*(("start", start) for start in starts))
+            start = loop.add(self.place(loop.ZERO, batch, number, place), skip)
+            more, (start,) = named(("start", start))
 
             def element(v: Expr) -> list[Stmt]:
-                value = Var("value", spec.dtype)
-                total: Expr = loop.Load(self.sums, loop.add(starts[0], v))
-                for start in starts[1:]:
-                    total = loop.apply("add", total, loop.Load(self.sums, loop.add(start, v)))
-                return [loop.Let(value, total), *spec.epilogue(batch, m, loop.add(at, v), value)]
+                value, total = Var("value", spec.dtype), Local("total", spec.dtype)
+
+                def add(s: Expr) -> list[Stmt]:
+                    at = loop.add(loop.add(start, loop.mul(loop.add(s, loop.ONE), pitch)), v)
+                    return [loop.Accumulate(total, loop.ZERO, "add", loop.Load(self.sums, at))]
+
+                return [
+                    total,
+                    loop.Store(total, loop.ZERO, loop.Load(self.sums, loop.add(start, v))),
+                    *repeat(spec, "s", self.used - 1, loop.SERIAL, add),
+                    loop.Let(value, loop.Load(total, loop.ZERO)),
+                    *spec.epilogue(batch, m, loop.add(at, v), value),
+                ]
 
             before = [loop.Let(place, row), loop.Let(m, row_at(spec, place)), *lets, *more]
             return before + repeat(spec, "v", width, loop.VECTOR, element)
