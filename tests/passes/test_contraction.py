@@ -265,6 +265,15 @@ def test_rows_side_by_side_are_read_where_they_lie():
         assert "product_a" not in [w.name for w in made.workspaces]
 
 
+@pytest.mark.parametrize(
+    ("m", "n", "packed"), [(300, 1024, True), (300, 1200, False), (2000, 1200, True)]
+)
+def test_the_second_operand_is_packed_where_its_rows_collide_or_many_rows_use_it(m, n, packed):
+    spec, _ = contraction((1, m, n, 1024))
+    made = contraction_nest(spec, Machine(), "tile")
+    assert ("product_b" in [w.name for w in made.workspaces]) == packed
+
+
 def test_many_rows_of_unknown_number_pay_for_packing():
     rows, steps = symbol("rows"), symbol("steps")
     for m, kernel in ((rows, "dots"), (rows * steps, "multiply")):
