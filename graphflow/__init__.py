@@ -18,6 +18,7 @@ from . import (
     train,
 )
 from .clip import *
+from .conditionals import *
 from .config import ConfigProto, RunMetadata, RunOptions
 from .control_flow import *
 from .dtypes import (

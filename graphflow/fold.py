@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .control_flow import switch_case
+from .conditionals import switch_case
 from .dtypes import as_dtype, float32, int32
 from .framework import name_scope
 from .ir.node import Tensor

@@ -24,13 +24,19 @@ def fresh_graph():
 
 
 @pytest.fixture(params=["reference", "op-by-op", "compiled"])
-def every_backend(request, monkeypatch):
+def backend(request):
+    """The test runs once for each."""
+    return request.param
+
+
+@pytest.fixture
+def every_backend(backend, monkeypatch):
     """The test runs once for each: sessions that it opens without a back end have this one."""
     import graphflow
 
-    session = functools.partial(graphflow.Session, backend=request.param)
+    session = functools.partial(graphflow.Session, backend=backend)
     monkeypatch.setattr(graphflow, "Session", session)
-    return request.param
+    return backend
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -185,6 +185,19 @@ class Body:
         captured = [p for p in self.captured.values() if p not in parameters]
         return Region((*parameters, *captured), results, effects, name=self.name)
 
+    def closed(
+        self, own: Sequence[Tensor], operands: Sequence[Tensor], results: Sequence[Tensor]
+    ) -> Region:
+        """The region with parameters of its own, then one for each of `operands`."""
+        with self.open():
+            captured = [self.capture(tensor) for tensor in operands]
+        return self.region([*own, *captured], results)
+
+
+def captured_by(bodies: Sequence[Body]) -> list[Tensor]:
+    """What several bodies use from outside, each once."""
+    return list(dict.fromkeys(tensor for body in bodies for tensor in body.captured))
+
 
 def traced_with_writes(make: Callable, trace: Callable) -> list[Body]:
     """The bodies that `make(written variables)` gives, when `trace(bodies)` has defined them.

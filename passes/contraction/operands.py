@@ -51,8 +51,8 @@ def reader(builder: KernelBuilder, side: Side) -> Callable[[Expr, Expr, Expr], E
 
 def operand(builder: KernelBuilder, side: Side, left: bool) -> Operand:
     """The first operand (`left`), which may lie in several runs along k, or the second one."""
-    cost = 0 if _is_stored(builder, side.tensor) else _cost(builder, side.tensor)
     place = place_of(builder, side.tensor)
+    cost = 0 if place is not None else _cost(builder, side.tensor)
     parts = place.parts if place is not None else _likely_parts(builder, side.tensor)
     rows, columns = _runs(_parts(side.row, parts)), _runs(_parts(side.column, parts))
     row, column = _single(rows), _single(columns)

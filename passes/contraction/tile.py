@@ -371,7 +371,7 @@ class _Together(_Nest):
             own = loop.sub(loop.index(blocks), begin)
             own = minimum(loop.index(each), own)
         if spec.order_of_k is not None:
-            own = clamped(loop.sub(self.blocks(), begin), own)  # type: ignore[arg-type]
+            own = clamped(loop.sub(loop.index(self.blocks()), begin), own)
         lets, (first, rows, count, begin, own) = named(
             ("first", first), ("rows", rows), ("panels", count), ("begin", begin), ("own", own)
         )

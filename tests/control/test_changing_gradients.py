@@ -15,19 +15,6 @@ from graphflow.ir.graph_reader import parse_graph
 from graphflow.ir.graph_text import print_graph
 from graphflow.plan import Repeat
 
-BACKENDS = ["compiled", "reference", "op-by-op"]
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request):
-    return request.param
-
-
-@pytest.fixture(autouse=True)
-def graph():
-    with tf.Graph().as_default() as graph:
-        yield graph
-
 
 def repeated(count, body, *start, free):
     """`body` so often, with dimensions of the variables that are free to change."""

@@ -8,19 +8,6 @@ import pytest
 import graphflow as tf
 from graphflow.errors import TypeRuleError
 
-BACKENDS = ["compiled", "reference", "op-by-op"]
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request):
-    return request.param
-
-
-@pytest.fixture(autouse=True)
-def graph():
-    with tf.Graph().as_default() as graph:
-        yield graph
-
 
 def test_a_sequence_that_grows(backend):
     x = tf.placeholder(tf.float32, [None, 2])

@@ -9,12 +9,6 @@ import graphflow as tf
 from graphflow.errors import ResourceExhaustedError
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with tf.Graph().as_default() as graph:
-        yield graph
-
-
 def recurrence(steps, size=32, reverse=False):
     """Loss and gradients of a recurrence over rows, with a feed for each."""
     rows = tf.placeholder(tf.float64, [None, size, size])

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 import graphflow as tf
 
 SHORTEST, LONGEST, BATCHES = 5, 60, 40
 WORDS, DEPTH, UNITS, CLASSES = 50, 12, 16, 3
-
-
-@pytest.fixture(autouse=True)
-def graph():
-    with tf.Graph().as_default() as graph:
-        yield graph
 
 
 def drawn_batches():

@@ -10,19 +10,6 @@ from hypothesis import strategies as st
 import graphflow as tf
 from graphflow.errors import GraphError, NonDifferentiableError
 
-BACKENDS = ["compiled", "reference", "op-by-op"]
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request):
-    return request.param
-
-
-@pytest.fixture(autouse=True)
-def graph():
-    with tf.Graph().as_default() as graph:
-        yield graph
-
 
 def slopes(value, at):
     """Central differences of a function of one float64 array."""

@@ -8,12 +8,6 @@ import pytest
 import graphflow as tf
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with tf.Graph().as_default() as graph:
-        yield graph
-
-
 @pytest.mark.parametrize(("steps", "depth", "units"), [(2, 4, 4), (5, 12, 16), (3, 8, 16)])
 def test_sequences_that_are_settled_are_kept(steps, depth, units):
     """Of a constant and a variable: the projection of all steps is computed once, and then read by

@@ -12,12 +12,6 @@ from graphflow.loop.memory import AccessError
 from graphflow.plan import Choose, End, Repeat
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with tf.Graph().as_default() as graph:
-        yield graph
-
-
 def marks(plan, kind):
     return [step for step in plan.steps if isinstance(step, kind)]
 

@@ -14,12 +14,6 @@ import graphflow as tf
 from graphflow.errors import ResourceExhaustedError
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with tf.Graph().as_default() as graph:
-        yield graph
-
-
 def growing_sum():
     """x is a vector, n how often it is multiplied; with its gradient, which stacks rows."""
     x = tf.placeholder(tf.float64, [None], name="x")

@@ -15,12 +15,6 @@ from tests.plans import plan_of
 ROWS, WIDTH = 4, 3
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with tf.Graph().as_default() as graph:
-        yield graph
-
-
 def copies(plan: Plan) -> int:
     """How many launches copy what they would otherwise change in place, and how many loop variables
     are in another place after each iteration."""

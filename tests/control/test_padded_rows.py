@@ -21,12 +21,6 @@ CELLS = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with tf.Graph().as_default() as graph:
-        yield graph
-
-
 def net(cell, dtype=tf.float64, both=False):
     """(placeholders, [outputs, states], [a loss, its gradients])"""
     x = tf.placeholder(dtype, [None, None, DEPTH])

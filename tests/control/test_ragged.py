@@ -4,29 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from running import run
 
 import graphflow as tf
 from graphflow.errors import InvalidArgumentError, OutOfRangeError, TypeRuleError
 
-BACKENDS = ["compiled", "reference", "op-by-op"]
 ROWS = [[3, 1, 4], [], [1, 5], [9], []]
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request):
-    return request.param
-
-
-@pytest.fixture(autouse=True)
-def graph():
-    with tf.Graph().as_default() as graph:
-        yield graph
-
-
-def run(backend, fetches, feeds=None):
-    with tf.Session(backend=backend) as session:
-        session.run(tf.global_variables_initializer())
-        return session.run(fetches, feeds)
 
 
 def padded(rows, width, inner=(), fill=0):
