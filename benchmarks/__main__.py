@@ -16,8 +16,8 @@ from .systems import SYSTEMS
 from .workloads import WORKLOADS, Workload, by_name, matching
 
 STUDIES = (
-    "dispatch_cost", "steps", "sizes", "lengths", "loops", "exports", "compile_time",
-    "planned_memory",
+    "dispatch_cost", "steps", "sizes", "lengths", "loops", "dead_rows", "exports",
+    "compile_time", "planned_memory",
 )  # fmt: skip
 ABLATIONS = "ablations"
 RESULTS = ROOT / "benchmarks" / "results"
